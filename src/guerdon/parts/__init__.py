@@ -1,0 +1,1 @@
+"""What do several methods share? Flat files of pure functions, or one small stateful object each."""

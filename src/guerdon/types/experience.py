@@ -1,0 +1,203 @@
+"""What experience is: a value that moves left to right. A task makes it, a reward scores it, a learner learns from it.
+Every class below checks its shapes when it is made, so that a mistake dies at the door with a name on it.
+
+Shape letters: ``T`` steps, ``B`` environments (or batch rows), ``N`` completions, items or pairs, ``L`` tokens,
+``K`` denoising or generation steps, ``*`` any further dimensions. ``T+1`` is one more than ``T``.
+"""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from tensordict import TensorDict, tensorclass
+from torch import Tensor
+
+FIRST, SECOND, TIE = 0, 1, 2
+"""Outcomes of a comparison, as stored in `Pairs.label` and in the `Label` of a pair."""
+
+Item = str | tuple[str, str]
+"""What a judge is asked about: one caption or text, or two of them to compare."""
+
+
+def _shape_checks(cls: type) -> list[tuple[str, list[str]]]:
+    """The fields of `cls` whose annotation names a shape, with that shape's words."""
+    checks = []
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        for part in (hint, *typing.get_args(hint)):
+            if typing.get_origin(part) is Annotated:
+                checks.append((name, typing.get_args(part)[1].split()))
+    return checks
+
+
+def _check_shapes(experience: Any) -> None:
+    """Raises ValueError if a tensor field's leading dimensions disagree with its annotation or with another field."""
+    cls = type(experience)
+    if "_shape_words" not in cls.__dict__:
+        cls._shape_words = _shape_checks(cls)
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, words in cls._shape_words:
+        value = getattr(experience, name)
+        if value is None:
+            continue
+        shape = tuple(value.shape) if isinstance(value, Tensor) else tuple(value.batch_size)
+        open_ended = words[-1] == "*"
+        dims = words[:-1] if open_ended else words
+        if isinstance(value, Tensor) and (len(shape) < len(dims) or (len(shape) > len(dims) and not open_ended)):
+            raise ValueError(f"{cls.__name__}.{name} must have shape [{', '.join(words)}], got {list(shape)}")
+        for dim, size in zip(dims, shape, strict=False):
+            letter, _, more = dim.partition("+")
+            base = size - int(more or 0)
+            known, owner = sizes.setdefault(letter, (base, name))
+            if known != base:
+                raise ValueError(
+                    f"{cls.__name__}.{name} must have shape [{', '.join(words)}], got {list(shape)}: "
+                    f"{letter} is {known} in {owner}, but {base} here"
+                )
+
+
+@tensorclass
+class Rollout:
+    """Control experience, time-major. `obs[t]` leads to `action[t]`, which is paid from index t and leads to `obs[t+1]`.
+
+    Autoreset is Gymnasium's NEXT_STEP: the step after an end ignores its action and has ``valid`` False. Captions are
+    aligned with `obs`, so step t is paid for ``caption[t + 1]``; the reset message counts but is never paid.
+    A replay batch is a Rollout with T = 1; ragged offline data is padded and `valid` says where.
+    """
+
+    obs: Annotated[TensorDict, "T+1 B"]  # one entry a key, [T+1, B, ...]; a plain observation has the key "obs"
+    action: Annotated[Tensor, "T B *"]
+    extrinsic: Annotated[Tensor, "T B"]  # the task's own reward, raw: before any scaling or clipping
+    terminated: Annotated[Tensor, "T B"]
+    truncated: Annotated[Tensor, "T B"]
+    valid: Annotated[Tensor, "T B"]
+    log_prob: Annotated[Tensor, "T B"] | None = None  # of the action under the policy that took it
+    caption: Annotated[Tensor, "T+1 B"] | None = None  # int32 ids of a CaptionTable
+    caption_count: Annotated[Tensor, "T+1 B"] | None = None  # times this caption was seen this episode, now included
+    state: Any = None  # the policy's recurrent state at t = 0, as the policy shapes it
+    extra: Annotated[TensorDict, "T+1 B"] | None = None  # goals, skills, latents, poses, infos; aligned with obs
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, B)."""
+        return tuple(self.extrinsic.shape)  # type: ignore[return-value]
+
+    def columns(self, index: Any) -> Rollout:
+        """The rollout of the environments that `index` (a slice, or a tensor of integers) picks."""
+
+        def pick(value: Any, dim: int) -> Any:
+            return None if value is None else value[(slice(None),) * dim + (index,)]
+
+        fields = ("action", "extrinsic", "terminated", "truncated", "valid", "log_prob", "caption", "caption_count")
+        picked = {name: pick(getattr(self, name), 1) for name in fields}
+        state = None if self.state is None else torch.utils._pytree.tree_map(lambda s: s[index], self.state)
+        return Rollout(obs=pick(self.obs, 1), state=state, extra=pick(self.extra, 1), **picked)
+
+
+@tensorclass
+class Completions:
+    """Text experience: N = prompts x responses, padded to L tokens. One right among many is a group with a column."""
+
+    prompt: list  # N texts or message lists
+    text: list  # N texts
+    ids: Annotated[Tensor, "N L"]
+    mask: Annotated[Tensor, "N L"]  # True on tokens the policy generated, the end-of-text token included
+    group: Annotated[Tensor, "N"] | None = None
+    step: Annotated[Tensor, "N L"] | None = None  # step or turn index of each token
+    log_prob: Annotated[Tensor, "N L"] | None = None  # under the policy that sampled
+    columns: dict | None = None  # name -> N values: answers, documents, chosen or not, ...
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        counts = {"prompt": len(self.prompt), "text": len(self.text)}
+        counts |= {f"columns[{k!r}]": len(v) for k, v in (self.columns or {}).items()}
+        for name, count in counts.items():
+            if count != self.ids.shape[0]:
+                raise ValueError(f"Completions.{name} has {count} entries for {self.ids.shape[0]} rows of ids")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, L)."""
+        return tuple(self.ids.shape)  # type: ignore[return-value]
+
+
+@tensorclass
+class Pairs:
+    """Comparisons: `first` and `second` are two Rollouts' segments, two Completions, or two lists of captions."""
+
+    first: Any
+    second: Any
+    label: Annotated[Tensor, "N"]  # FIRST, SECOND or TIE
+    weight: Annotated[Tensor, "N"] | None = None
+    columns: dict | None = None  # user, margin, sample id
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+        if bool(((self.label < FIRST) | (self.label > TIE)).any()):
+            raise ValueError("Pairs.label must be FIRST (0), SECOND (1) or TIE (2)")
+
+
+class Label(NamedTuple):
+    """One answer of a judge, or the reason why there is none (`value` None)."""
+
+    item: Item
+    value: float | None  # of a caption: 0..1, how helpful; of a pair: FIRST, SECOND or TIE
+    reason: str | None = None  # "unparseable", "refused", "timeout", ...
+    judge: str = ""
+    prompt: str = ""  # the prompt's version
+    weight: float = 1.0
+
+
+@tensorclass
+class Labels:
+    """A batch of `Label`: `value` is NaN where there is a `reason` instead."""
+
+    item: list
+    value: Annotated[Tensor, "N"]
+    reason: list
+    judge: list
+    prompt: list
+    weight: Annotated[Tensor, "N"]
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Label]) -> Labels:
+        """Stacks rows; an unlabelled one becomes NaN and keeps its reason."""
+        value = torch.tensor([math.nan if r.value is None else float(r.value) for r in rows])
+        weight = torch.tensor([r.weight for r in rows])
+        names = ("item", "reason", "judge", "prompt")
+        return cls(value=value, weight=weight, **{n: [getattr(r, n) for r in rows] for n in names})
+
+    def rows(self) -> Iterator[Label]:
+        """The batch as `Label` rows again."""
+        values = zip(self.item, self.value.tolist(), self.reason, self.judge, self.prompt, self.weight.tolist(), strict=True)
+        for item, value, reason, judge, prompt, weight in values:
+            kept = item if isinstance(item, str) else (item[0], item[1])
+            yield Label(kept, None if math.isnan(value) else value, reason, judge, prompt, weight)
+
+
+@tensorclass
+class Chain:
+    """A generation chain (denoising, unmasking, decoding): K moves between K+1 states."""
+
+    states: Annotated[Tensor, "K+1 B *"]
+    times: Annotated[Tensor, "K+1"]
+    log_prob: Annotated[Tensor, "K B"] | None = None
+    condition: Any = None
+    group: Annotated[Tensor, "B"] | None = None
+    parent: Annotated[Tensor, "K B"] | None = None  # index of the state each move came from, after resampling
+    columns: dict | None = None
+
+    def __post_init__(self) -> None:
+        _check_shapes(self)
+
+
+Experience = Rollout | Completions | Chain
