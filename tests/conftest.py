@@ -1,0 +1,43 @@
+"""What all tests share.
+
+A test that needs a program or package which the machine may lack skips with a reason that starts with "needs " and
+names it: ``pytest.skip("needs chromium")``, or `pytest.importorskip`. With ``--nothing-missing`` (as in `.ci/run`) such
+a skip is a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+MISSING = ("needs ", "could not import ")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--nothing-missing", action="store_true", help="fail where a test skips for want of a program or package"
+    )
+
+
+def forbid_missing(report: Any, config: pytest.Config) -> None:
+    """Turns a skip for want of something into a failure, where that was asked for."""
+    if config.getoption("--nothing-missing") and report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if reason.startswith(MISSING):
+            report.outcome, report.longrepr = "failed", f"skipped, but nothing may be missing here: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    forbid_missing(report, item.config)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    report = yield
+    forbid_missing(report, collector.config)
+    return report
