@@ -1,4 +1,5 @@
-"""What experience is: a value that moves left to right. A task makes it, a reward scores it, a learner learns from it.
+"""What experience is: a value that moves left to right, from a task to a reward to a learner.
+
 Every class below checks its shapes when it is made, so that a mistake dies at the door with a name on it.
 
 Shape letters: ``T`` steps, ``B`` environments (or batch rows), ``N`` completions, items or pairs, ``L`` tokens,
@@ -15,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from tensordict import TensorDict, tensorclass
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 FIRST, SECOND, TIE = 0, 1, 2
 """Outcomes of a comparison, as stored in `Pairs.label` and in the `Label` of a pair."""
@@ -61,7 +63,7 @@ def _check_shapes(experience: Any) -> None:
 
 @tensorclass
 class Rollout:
-    """Control experience, time-major. `obs[t]` leads to `action[t]`, which is paid from index t and leads to `obs[t+1]`.
+    """Control experience, time-major. `obs[t]` leads to `action[t]`, paid as reward t, which leads to `obs[t+1]`.
 
     Autoreset is Gymnasium's NEXT_STEP: the step after an end ignores its action and has ``valid`` False. Captions are
     aligned with `obs`, so step t is paid for ``caption[t + 1]``; the reset message counts but is never paid.
@@ -96,7 +98,7 @@ class Rollout:
 
         fields = ("action", "extrinsic", "terminated", "truncated", "valid", "log_prob", "caption", "caption_count")
         picked = {name: pick(getattr(self, name), 1) for name in fields}
-        state = None if self.state is None else torch.utils._pytree.tree_map(lambda s: s[index], self.state)
+        state = None if self.state is None else tree_map(lambda s: s[index], self.state)
         return Rollout(obs=pick(self.obs, 1), state=state, extra=pick(self.extra, 1), **picked)
 
 
@@ -178,8 +180,8 @@ class Labels:
 
     def rows(self) -> Iterator[Label]:
         """The batch as `Label` rows again."""
-        values = zip(self.item, self.value.tolist(), self.reason, self.judge, self.prompt, self.weight.tolist(), strict=True)
-        for item, value, reason, judge, prompt, weight in values:
+        columns = (self.item, self.value.tolist(), self.reason, self.judge, self.prompt, self.weight.tolist())
+        for item, value, reason, judge, prompt, weight in zip(*columns, strict=True):
             kept = item if isinstance(item, str) else (item[0], item[1])
             yield Label(kept, None if math.isnan(value) else value, reason, judge, prompt, weight)
 

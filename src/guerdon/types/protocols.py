@@ -49,7 +49,7 @@ class Judge(Protocol):
     prompt: str  # the prompt's name and version
 
     async def judge(self, items: Sequence[Item]) -> list[Label]:
-        """One row an item, in order: a label, or the reason why there is none. Raises only if nobody is there to ask."""
+        """A row an item, in order: a label, or the reason why there is none. Raises only if nobody is there to ask."""
         ...
 
     def counters(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The reward contract and its algebra: ``0.1 * Extrinsic() + 0.4 * ONI() + Stream(RND(), gamma=0.99, episodic=False)``."""
+"""The reward contract and its algebra: ``0.1 * Extrinsic() + 0.4 * ONI() + Stream(RND(), gamma=0.99)``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class About:
     link: str = ""
     scores: str = "Rollout"  # "Rollout", "Completions", "Pairs", "Chain" or "any"
     claim: str = ""  # stem of its script under claims/; empty for plain tools
+    example: str = ""  # an expression that makes one, where `Name()` alone cannot; docs show it, contract tests use it
 
 
 class Scored(NamedTuple):
@@ -47,6 +48,9 @@ class Reward(nn.Module):
     about: ClassVar[About]
     needs: ClassVar[frozenset[str]] = frozenset()  # what a learner must hand to `score`: "policy", "reference", ...
 
+    def __init__(self) -> None:
+        super().__init__()  # nn.Module's own takes any argument: then a method without keywords would, too
+
     @property
     def name(self) -> str:
         """What logs call this reward."""
@@ -57,7 +61,9 @@ class Reward(nn.Module):
         """The rewards this one is made of."""
         return [child for child in self.children() if isinstance(child, Reward)]
 
-    def build(self, spec: Spec, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None) -> None:
+    def build(
+        self, spec: Spec, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None
+    ) -> None:
         """Makes networks and buffers; called once, by the learner or adapter, before anything else."""
         for part in self.parts:
             part.build(spec, device=device, generator=generator)
@@ -73,7 +79,8 @@ class Reward(nn.Module):
         missing = self.needs - needed.keys()
         if missing:
             raise ValueError(f"{self.name} needs {', '.join(sorted(missing))} to score, and was handed none")
-        value = check_score(self.score(experience, **needed), experience, self.name)
+        handed = {key: needed[key] for key in self.needs}
+        value = check_score(self.score(experience, **handed), experience, self.name)
         return Scored(value, {self.name: value}, {self.name: value})
 
     def terms(self, experience: Experience, **needed: Any) -> dict[str, Tensor]:
@@ -106,9 +113,13 @@ class Reward(nn.Module):
         return {key: getattr(self, key) for key in inspect.signature(type(self)).parameters}
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        given = [f"{k}={v!r}" for k, v in self.config().items() if isinstance(v, nn.Module) or v != defaults[k].default]
-        return f"{type(self).__name__}({', '.join(given)})"
+        parameters, config = inspect.signature(type(self)).parameters, self.config()
+        given = {k: v for k, v in config.items() if isinstance(v, nn.Module) or v != parameters[k].default}
+        by_name = {k for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+        shown = [f"{k}={v!r}" if k in by_name else repr(v) for k, v in given.items()]
+        module, name = type(self).__module__, type(self).__name__
+        own = "" if module.partition(".")[0] == "guerdon" else f"{module}:"  # as the expression parser finds it
+        return f"{own}{name}({', '.join(shown)})"
 
     def __add__(self, other: Reward) -> Sum:
         return Sum(self, other)
@@ -130,6 +141,10 @@ class Sum(Reward):
         super().__init__()
         adopted = [as_reward(r) for r in rewards]
         self.rewards = nn.ModuleList(p for r in adopted for p in (r.rewards if isinstance(r, Sum) else [r]))
+
+    @property
+    def name(self) -> str:
+        return "+".join(part.name for part in self.parts)
 
     @property
     def parts(self) -> list[Reward]:
@@ -164,6 +179,10 @@ class Product(Reward):
         self.rewards = nn.ModuleList(rewards)
 
     @property
+    def name(self) -> str:
+        return "*".join(part.name for part in self.parts)
+
+    @property
     def parts(self) -> list[Reward]:
         return list(self.rewards)  # type: ignore[arg-type]
 
@@ -175,12 +194,12 @@ class Product(Reward):
             value = self.weight * scored[0].value
             return Scored(value, terms, stages | {f"{self.weight:g}*{name}": term for name, term in terms.items()})
         value = self.weight * _stack([s.value for s in scored], experience).prod(0)
-        name = "*".join(part.name for part in self.parts)
-        return Scored(value, {name: value}, stages | {name: value})
+        return Scored(value, {self.name: value}, stages | {self.name: value})
 
     def __repr__(self) -> str:
         shown = [f"({p!r})" if isinstance(p, Sum) else repr(p) for p in self.parts]
-        return " * ".join(([f"{self.weight:g}"] if self.weight != 1 else []) + shown)
+        weighted = self.weight != 1 or len(shown) == 1  # 1.0 * X() is no X(): the names in its state differ
+        return " * ".join([repr(self.weight)] * weighted + shown)
 
 
 class Stream(Reward):
@@ -244,7 +263,9 @@ def streams(reward: Reward) -> list[Stream]:
     found = ([Stream(rest[0] if len(rest) == 1 else Sum(*rest), name="reward")] if rest else []) + own
     for inner in (m for s in found for m in s.reward.modules()):
         if isinstance(inner, Stream):
-            raise ValueError(f"a Stream must be a term of its own: write Stream(0.5 * X()), not 0.5 * {inner.name} stream")
+            raise ValueError(
+                f"the Stream {inner.name} must be a term of its own: write Stream(0.5 * X()), not 0.5 * Stream(X())"
+            )
     names = [s.name for s in found]
     if len(set(names)) != len(names):
         raise ValueError(f"streams need different names, got {names}: pass Stream(..., name=...)")
