@@ -1,0 +1,5 @@
+"""What goes wrong with judges."""
+
+
+class JudgeUnavailable(RuntimeError):
+    """Nobody is there to ask just now: the server is down, refuses, or stays silent. Worth asking again later."""
