@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -31,6 +32,10 @@ class Scored(NamedTuple):
     value: Tensor
     terms: dict[str, Tensor]
     stages: dict[str, Tensor]
+
+    def then(self, name: str, value: Tensor) -> Scored:
+        """What a wrapper called `name` makes of it: one term, and both what went in and what came out as stages."""
+        return Scored(value, {name: value}, self.stages | {f"{name}/in": self.value, f"{name}/out": value})
 
 
 class Reward(nn.Module):
@@ -176,6 +181,8 @@ class Product(Reward):
                 rewards.extend(factor.parts)
             else:
                 rewards.append(as_reward(factor))
+        if not rewards or not math.isfinite(self.weight):
+            raise ValueError(f"a product needs a reward and a finite weight, got {factors!r}")
         self.rewards = nn.ModuleList(rewards)
 
     @property

@@ -1,5 +1,9 @@
 """How do I blend and bend rewards? Wrappers; nothing is clipped, scaled or normalised unless one of them says so."""
 
+from guerdon.rewards.shaping.anneal import Anneal
+from guerdon.rewards.shaping.clip import Clip
+from guerdon.rewards.shaping.count_gate import CountGate
 from guerdon.rewards.shaping.extrinsic import Extrinsic
+from guerdon.rewards.shaping.normalise import Normalise
 
-__all__ = ["Extrinsic"]
+__all__ = ["Anneal", "Clip", "CountGate", "Extrinsic", "Normalise"]
