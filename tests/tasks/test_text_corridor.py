@@ -10,7 +10,7 @@ from guerdon.tasks.text_corridor import (
     FORWARD,
     GOAL,
     GOLD,
-    WELCOME,
+    QUIET,
     TextCorridor,
     TextCorridorVector,
     item_name,
@@ -38,7 +38,7 @@ def captions(task: TextCorridorVector, step) -> list[str]:
 def test_the_way_is_told_and_only_the_last_door_pays():
     task = TextCorridorVector(num_envs=3, rooms=4, steps=20)
     task.reset(seed=0)
-    assert captions(task, task.recv(0)) == [WELCOME] * 3
+    assert captions(task, task.recv(0)) == [QUIET] * 3
     steps = walk(task, FORWARD, 4)
     assert [captions(task, s)[0] for s in steps] == ["you open door 0", "you open door 1", "you open door 2", GOAL]
     assert [float(s.reward[0]) for s in steps] == [0, 0, 0, 1]
@@ -62,7 +62,7 @@ def test_gold_is_in_the_first_room_only_and_counts_within_an_episode():
     again = walk(task, DIG, 1)[0]  # the step that only resets: its action does nothing, and counts start afresh
     assert not again.valid.any()
     assert again.caption_count.tolist() == [1, 1]
-    assert captions(task, again) == [WELCOME] * 2
+    assert captions(task, again) == [QUIET] * 2
     assert walk(task, DIG, 1)[0].caption_count.tolist() == [1, 1]
 
 
@@ -132,7 +132,7 @@ def test_names_do_not_overlap_between_vocabularies():
         return {task.captions.text(i) for i in range(len(task.captions))}
 
     both = texts(0) & texts(1000)
-    assert both == {"", WELCOME, GOLD, GOAL}
+    assert both == {"", QUIET, GOLD, GOAL}
     assert len({item_name(i) for i in range(20_000)}) == 20_000
     assert not any(word in item_name(i) for i in range(2000) for word in ("door", "gold", "goal"))
 

@@ -2,8 +2,8 @@
 
 In each room one of four actions opens the next door ("you open door 7"), one walks back a room, one bumps into
 something and one digs. Digging in the first room always finds gold, a bait that pays forever unless a count gate
-stops it; every other caption is neutral and names a random item. The task pays 1 behind the last door and nothing
-before, so 45 rooms in 120 steps are out of reach of undirected search.
+stops it; every other caption is neutral: half the time "nothing happens", else something befalls a random item. The
+task pays 1 behind the last door and nothing before, so 45 rooms in 120 steps are out of reach of undirected search.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from guerdon.types import Captions, Step
 FORWARD, BACK, BUMP, DIG = range(4)
 """What an action does in a room; which action does which differs from room to room."""
 
-WELCOME, GOLD, GOAL = "nothing happens", "you find gold", "you reach the goal"
+QUIET, GOLD, GOAL = "nothing happens", "you find gold", "you reach the goal"
 
 NEUTRAL = (
     "you step back past the {}", "you return to the {}",
-    "you bump into the {}", "nothing happens to the {}",
+    "you bump into the {}", "you fall over the {}",
     "you dig up the {}", "your digging spoils the {}",
 )  # fmt: skip
 """Two neutral captions each for BACK, BUMP and DIG."""
@@ -165,7 +165,7 @@ class TextCorridorVector:
         self._room[games] = self._time[games] = self._deepest[games] = self._gold[games] = 0
         self._over[games] = False
         self._seen[games] = -1
-        self._seen[games, 0] = self.captions.intern(WELCOME)
+        self._seen[games, 0] = self.captions.intern(QUIET)
 
     def _move(self, games: np.ndarray, actions: np.ndarray) -> None:
         room, time = self._room[games], self._time[games]
@@ -177,21 +177,22 @@ class TextCorridorVector:
         self._gold[games] += gold
 
         which, fresh = self._draws[:, games, time] - _FRESH
-        neutral = self.rooms + 1 + (2 * (meaning - BACK) + which % 2) * self.items + (which // 2) % self.items
-        keys = np.where(forward, room, np.where(gold, self.rooms, neutral))
+        neutral = self.rooms + 2 + (2 * (meaning - BACK) + which % 2) * self.items + (which // 2) % self.items
+        quiet = which // (2 * self.items) % 2 == 0
+        keys = np.where(forward, room, np.where(gold, self.rooms, np.where(quiet, self.rooms + 1, neutral)))
         ids = self._ids[keys]
         for i in np.flatnonzero(ids < 0).tolist():
             ids[i] = self._ids[keys[i]] = self.captions.intern(self._text(int(keys[i])))
         if self.open_ended:
-            # the high bits of `which` decide, as its low ones choose the caption
-            new = ~forward & ~gold & (which // (2 * self.items) % 1000 < round(1000 * self.open_ended))
+            # the high digits of `which` decide, as its low ones choose the caption
+            new = ~forward & ~gold & (which // (4 * self.items) % 1000 < round(1000 * self.open_ended))
             for i in np.flatnonzero(new).tolist():
                 template = NEUTRAL[2 * (meaning[i] - BACK) + which[i] % 2]
                 ids[i] = self.captions.intern(template.format(item_name(_FRESH + int(fresh[i]))))
         self._seen[games, time + 1] = ids
 
     def _text(self, key: int) -> str:
-        """The caption behind a key: a door, the gold, or template and item of a neutral one."""
+        """The caption behind a key: a door, the gold, nothing, or template and item of a neutral one."""
         if key == self.rooms - 1:
             return GOAL
         if key < self.rooms:
@@ -199,11 +200,13 @@ class TextCorridorVector:
             return f"you open {door}"
         if key == self.rooms:
             return GOLD
-        template, item = divmod(key - self.rooms - 1, self.items)
+        if key == self.rooms + 1:
+            return QUIET
+        template, item = divmod(key - self.rooms - 2, self.items)
         return NEUTRAL[template].format(item_name(self.first_item + item))
 
     def _forget_ids(self) -> None:
-        self._ids = np.full(self.rooms + 1 + len(NEUTRAL) * self.items, -1, np.int32)  # caption id by key; -1 not yet
+        self._ids = np.full(self.rooms + 2 + len(NEUTRAL) * self.items, -1, np.int32)  # caption id by key; -1 not yet
 
     def _shown(
         self, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, valid: np.ndarray, finished: list
