@@ -45,6 +45,11 @@ def parse_judge(text: str) -> Judge:
     return made
 
 
+def parse(text: str, kind: str, names: Mapping[str, type]) -> Any:
+    """What `text` describes over a table of names; `kind` is what errors call it."""
+    return _Reader(text, kind, names).read()
+
+
 class _Reader:
     """Reads one expression over a table of names."""
 

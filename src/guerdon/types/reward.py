@@ -52,6 +52,7 @@ class Reward(nn.Module):
 
     about: ClassVar[About]
     needs: ClassVar[frozenset[str]] = frozenset()  # what a learner must hand to `score`: "policy", "reference", ...
+    reads_captions: ClassVar[bool] = False  # whether rollouts must carry caption ids and counts
 
     def __init__(self) -> None:
         super().__init__()  # nn.Module's own takes any argument: then a method without keywords would, too

@@ -26,6 +26,7 @@ class CountGate(Reward):
         link="https://arxiv.org/abs/2410.23022",
         example="CountGate(Extrinsic())",
     )
+    reads_captions: ClassVar[bool] = True
 
     def __init__(self, reward: Any, *, power: float = 3.0) -> None:
         super().__init__()
