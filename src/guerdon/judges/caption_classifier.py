@@ -19,14 +19,19 @@ class CaptionClassifier:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression, Ridge
 
+        from threadpoolctl import threadpool_limits
+
         target = np.asarray(helpful) >= 0.5
         self._range = float(np.min(value)), float(np.max(value))
         self._constant = bool(target[0]) if target.all() or not target.any() else None
         self._words = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), sublinear_tf=True)
         features = self._words.fit_transform(captions)
-        self._value = Ridge(solver="lsqr").fit(features, value)
-        if self._constant is None:
-            self._helpful = LogisticRegression(C=30, solver="liblinear", class_weight="balanced").fit(features, target)
+        with threadpool_limits(1):  # many threads only wait for each other here, and take the cores from the games
+            self._value = Ridge(solver="lsqr").fit(features, value)
+            if self._constant is None:
+                self._helpful = LogisticRegression(C=30, solver="liblinear", class_weight="balanced").fit(
+                    features, target
+                )
         return self
 
     def predict(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
