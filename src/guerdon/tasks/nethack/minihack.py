@@ -36,7 +36,7 @@ class Level:
     death, on the down stairs, and after `max_episode_steps`.
     """
 
-    des: str  # a file name that ends in ".des" (in minihack_levels, in minihack's own folder, or a path), or the text itself
+    des: str  # the text of a level, or a file's name, ending in ".des": in minihack_levels, in minihack, or a path
     actions: tuple[Action, ...] = MOVES
     max_episode_steps: int = 100
     reward_win: float = 1.0
