@@ -49,16 +49,16 @@ def entries(package: ModuleType = guerdon.rewards, claims: Path = CLAIMS) -> lis
 
 
 @functools.cache
-def rewards() -> dict[str, type[Reward]]:
-    """The rewards that can be made here, by name."""
-    return {e.name: e.cls for e in entries() if e.cls}
+def rewards() -> dict[str, type[Reward] | str]:
+    """The rewards by name; where one cannot be imported, what to install."""
+    return {e.name: e.cls or e.install for e in entries()}
 
 
 @functools.cache
-def judges() -> dict[str, type]:
-    """The judges that can be made here, by name."""
-    exported = {name: getattr(guerdon.judges, name) for name in getattr(guerdon.judges, "__all__", ())}
-    return {k: v for k, v in exported.items() if inspect.iscoroutinefunction(getattr(v, "judge", None))}
+def judges() -> dict[str, type | str]:
+    """The judges by name; where one cannot be imported, what to install."""
+    found = {n: _cure(v) if isinstance(v, ImportError) else v for n, v in _exported(guerdon.judges)}
+    return {n: v for n, v in found.items() if isinstance(v, str) or inspect.iscoroutinefunction(getattr(v, "judge", 0))}
 
 
 def code_hash(*paths: str | Path) -> str:
@@ -79,14 +79,18 @@ def claim_status(cls: type[Reward], claims: Path = CLAIMS) -> str:
     if not claim:
         return ""
     script, result = claims / f"{claim}.py", claims / "results" / f"{claim}.json"
-    if not script.exists():
+    if not claims.is_dir():
         return "see docs"
     if not result.exists():
         return "not run"
-    recorded: dict[str, Any] = json.loads(result.read_text())
-    if recorded["code"] != code_hash(script, inspect.getfile(cls)):
+    try:
+        recorded: dict[str, Any] = json.loads(result.read_text())
+        code, holds = recorded["code"], recorded["holds"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{result} is not the result of a claim check: run claims/{claim}.py again") from error
+    if not script.exists() or code != code_hash(script, inspect.getfile(cls)):
         return "stale"
-    return "holds" if recorded["holds"] else "does not hold"
+    return "holds" if holds else "does not hold"
 
 
 def _exports(package: ModuleType) -> Iterator[tuple[str, str, Any]]:
@@ -97,11 +101,17 @@ def _exports(package: ModuleType) -> Iterator[tuple[str, str, Any]]:
         except ImportError as error:
             yield info.name, info.name, error
             continue
-        for name in sorted(getattr(module, "__all__", ())):
-            try:
-                yield info.name, name, getattr(module, name)
-            except ImportError as error:
-                yield info.name, name, error
+        for name, value in _exported(module):
+            yield info.name, name, value
+
+
+def _exported(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """(name, value) of what one module exports, which may import it only now."""
+    for name in sorted(getattr(module, "__all__", ())):
+        try:
+            yield name, getattr(module, name)
+        except ImportError as error:
+            yield name, error
 
 
 def _cure(error: ImportError) -> str:

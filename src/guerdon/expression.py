@@ -24,6 +24,10 @@ _OWN_NAME = re.compile(
 """A quoted text, or ``package.module:Name`` outside of one."""
 
 
+_METHODS = {"reward": "score", "judge": "judge"}
+"""What a class of one's own must have to be called; things of any other kind come from the table alone."""
+
+
 class ExpressionError(ValueError):
     """An expression that cannot be read; the message points at the place and names what would have worked."""
 
@@ -45,7 +49,7 @@ def parse_judge(text: str) -> Judge:
     return made
 
 
-def parse(text: str, kind: str, names: Mapping[str, type]) -> Any:
+def parse(text: str, kind: str, names: Mapping[str, type | str]) -> Any:
     """What `text` describes over a table of names; `kind` is what errors call it."""
     return _Reader(text, kind, names).read()
 
@@ -53,7 +57,7 @@ def parse(text: str, kind: str, names: Mapping[str, type]) -> Any:
 class _Reader:
     """Reads one expression over a table of names."""
 
-    def __init__(self, text: str, kind: str, names: Mapping[str, type]) -> None:
+    def __init__(self, text: str, kind: str, names: Mapping[str, type | str]) -> None:
         self.text = re.sub(r"\s", " ", text.strip())  # one line, so that a place is a column
         self.kind, self.names = kind, names
 
@@ -151,9 +155,13 @@ class _Reader:
         written = self.written(func)
         module_name, colon, name = written.rpartition(":")
         if not colon:
-            if name in self.names:
-                return self.names[name], name
-            raise self.error(func, f"no {self.kind} is called {name}{self.near(name)}; see `guerdon list`")
+            found = self.names.get(name)
+            if isinstance(found, str):
+                raise self.error(func, f"{name} is not installed: {found}")
+            if found:
+                return found, name
+            hint = _did_you_mean(name, self.names) or f": there are {', '.join(sorted(self.names))}"
+            raise self.error(func, f"no {self.kind} is called {name}{hint}")
         try:
             module = importlib.import_module(module_name)
         except ImportError as error:
@@ -166,14 +174,11 @@ class _Reader:
 
     def fits(self, cls: Any) -> bool:
         """Whether this is a class of rewards (judges): nothing else of a module is ever called."""
-        return isinstance(cls, type) and callable(getattr(cls, "score" if self.kind == "reward" else "judge", None))
+        return isinstance(cls, type) and callable(getattr(cls, _METHODS.get(self.kind, ""), None))
 
     def written(self, node: ast.Name) -> str:
         """The name as it stands in the text, before `_as_identifiers`."""
         return self.text.encode()[node.col_offset : node.end_col_offset].decode()
-
-    def near(self, name: str) -> str:
-        return _did_you_mean(name, self.names)
 
     def error(self, node: ast.expr | ast.keyword, message: str) -> ExpressionError:
         start, end = (len(self.text.encode()[:i].decode()) for i in (node.col_offset, node.end_col_offset))

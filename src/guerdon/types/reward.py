@@ -85,6 +85,9 @@ class Reward(nn.Module):
         missing = self.needs - needed.keys()
         if missing:
             raise ValueError(f"{self.name} needs {', '.join(sorted(missing))} to score, and was handed none")
+        scores = self.about.scores if hasattr(self, "about") else "any"
+        if scores not in ("any", type(experience).__name__):
+            raise TypeError(f"{self.name} scores a {scores}, not a {type(experience).__name__}")
         handed = {key: needed[key] for key in self.needs}
         value = check_score(self.score(experience, **handed), experience, self.name)
         return Scored(value, {self.name: value}, {self.name: value})

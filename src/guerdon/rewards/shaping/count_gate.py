@@ -39,9 +39,9 @@ class CountGate(Reward):
         return f"CountGate({self.reward.name})"
 
     def evaluate(self, experience: Rollout, **needed: Any) -> Scored:
-        counts = experience.caption_count
+        inner = self.reward.evaluate(experience, **needed)
+        counts = getattr(experience, "caption_count", None)
         if counts is None:
             raise ValueError(f"{self.name} needs caption counts: play a task with captions, or leave the gate out")
-        inner = self.reward.evaluate(experience, **needed)
         gate = count_gate(counts[1:].masked_fill(~experience.valid.bool(), 1), self.power)
         return inner.then(self.name, check_score(inner.value * gate, experience, self.name))

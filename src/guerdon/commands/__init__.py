@@ -1,0 +1,1 @@
+"""The sub-commands of `guerdon`, one file each."""
