@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count, takewhile
 from multiprocessing import Pipe, get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -107,7 +108,7 @@ class Annotator:
 
     def start(self) -> Annotator:
         """Opens the store and starts the judge's process, if they are not yet; `submit` does it otherwise."""
-        if self._thread is None:
+        if self._thread is None and not self._closing:
             if self.store is not None and not isinstance(self.store, LabelStore):
                 self.store = LabelStore(self.store)
             try:
@@ -208,9 +209,12 @@ class Annotator:
         with self._news:
             self._closing, self._deadline = True, time.monotonic() + timeout
             self._news.notify_all()
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread is not None:
             self._ring()
             self._thread.join(timeout + 5.0)
+            os.close(self._bell)
+            os.close(self._bell_out)
+            self._thread = None
         atexit.unregister(self.close)
 
     def __enter__(self) -> Annotator:
@@ -271,10 +275,8 @@ class Annotator:
 
     def _ring(self) -> None:
         """Wakes the thread. A full pipe is as good as one more byte."""
-        try:
+        with suppress(BlockingIOError):
             os.write(self._bell, b"!")
-        except BlockingIOError:
-            pass
 
     # The thread: it alone talks to the judge's process.
 
@@ -290,9 +292,7 @@ class Annotator:
             with self._news:
                 self._take_back()
                 if fatal or len(deaths) > self.max_restarts:
-                    self._give_up(
-                        f"{last}" if fatal else f"it died {len(deaths)} times within an hour, last of: {last}"
-                    )
+                    self._give_up(last if fatal else f"died {len(deaths)} times within an hour, last of: {last}")
                     return
                 self._totals["restarts"] += 1
                 log.warning("the process of judge %s died (%s) and is started again", self.judge.name, last)

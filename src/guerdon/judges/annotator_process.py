@@ -1,4 +1,4 @@
-"""The judge's side of the annotator: a process with one asyncio loop that looks up, asks, and writes what it is told."""
+"""The judge's side of the annotator: a process whose asyncio loop looks up, asks, and writes what it is told."""
 
 from __future__ import annotations
 
