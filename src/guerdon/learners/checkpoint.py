@@ -49,7 +49,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {str(error).splitlines()[0][:120]})") from error
+        raise CheckpointError(
+            f"{path} is damaged ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+        ) from error
 
 
 def load_newest(folder: Path) -> tuple[dict[str, Any], Path, list[str]]:
@@ -66,4 +68,6 @@ def load_newest(folder: Path) -> tuple[dict[str, Any], Path, list[str]]:
             return load(path), path, damaged
         except CheckpointError as error:
             damaged.append(str(error))
-    raise CheckpointError("; ".join(damaged) + ". No older one is left: start the run anew (its labels are in its store)")
+    raise CheckpointError(
+        "; ".join(damaged) + ". No older one is left: start the run anew (its labels are in its store)"
+    )

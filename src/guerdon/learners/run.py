@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from tyro.conf import Positional
 
 from guerdon import __version__, tasks
 from guerdon.expression import parse_judge, parse_reward
-from guerdon.judges import Annotator, LabelStore
+from guerdon.judges.annotator import Annotator
+from guerdon.judges.store import LabelStore
 from guerdon.learners import checkpoint
 from guerdon.learners.ledger import CaptionLedger
 from guerdon.learners.ppo import PPO
@@ -33,7 +35,7 @@ class RunError(RuntimeError):
 class Config:
     """What a run is, whole: from it the run can be repeated."""
 
-    task: str
+    task: Positional[str] = ""
     """Task to train on: a name of `guerdon tasks`, a MiniHack id, or any Gymnasium id (also module:Id-v0)."""
     reward: str = "Extrinsic()"
     """Reward expression, such as "Extrinsic() + 0.1 * ONI(model='retrieval')"; `guerdon list` shows the names."""
@@ -87,13 +89,14 @@ class Run:
 
     def make_task(self, **changed: Any) -> Any:
         """The task of this run; `changed` replaces some of what its configuration says."""
-        from guerdon.parts.canonical import canonical
-
+        canonical = None
+        if self.config.canonical:
+            from guerdon.parts.canonical import canonical
         common = {
             "num_envs": self.config.envs,
             "workers": self.config.workers,
             "captions": self.reads_captions,
-            "canonicalise": canonical if self.config.canonical else None,
+            "canonicalise": canonical,
         }
         return tasks.make(self.config.task, **(common | self.options | changed))
 
@@ -110,7 +113,9 @@ def open_run(folder: str | Path) -> Run:
     path = folder / "config.json"
     if not path.exists():
         near = sorted(str(p.parent) for p in folder.parent.glob("*/config.json")) if folder.parent.is_dir() else []
-        raise RunError(f"{folder} is no run: it has no config.json" + (f". Runs beside it: {', '.join(near)}" if near else ""))
+        raise RunError(
+            f"{folder} is no run: it has no config.json" + (f". Runs beside it: {', '.join(near)}" if near else "")
+        )
     try:
         stored = json.loads(path.read_text())
         stored.pop("guerdon", None)
@@ -256,7 +261,7 @@ class _Training:
         logs |= self._terms(rollout, scored)
         self._record(rollout)
         seconds = time.monotonic() - begun
-        row = {"step": learner.steps, "seconds": round(self.seconds, 3)}
+        row = {"step": learner.steps, "total": self.config.steps, "seconds": round(self.seconds, 3)}
         row["steps_per_second"] = round(learner.steps_per_iteration / seconds, 1)
         learner.clock.lap("logs")
         row |= {f"time/{k}": v for k, v in learner.clock.drain().items()}
