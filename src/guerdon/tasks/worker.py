@@ -21,7 +21,8 @@ from gymnasium import spaces
 STEP, RESET, QUIT = 0, 1, 2
 """The first byte of a command; the second one of STEP and RESET is the group."""
 
-Field = tuple[str, tuple[int, ...], np.dtype]
+Field = tuple[str, tuple[int, ...], str]
+"""Name, shape and type (as a string: nle's core takes only the built-in type objects, and a pickled one is a copy)."""
 
 
 class Game(Protocol):
@@ -63,7 +64,7 @@ def fields(observation_space: spaces.Dict, action_space: spaces.Space, games: in
     for name, shape, dtype in found:
         if shape is None or dtype is None or np.dtype(dtype).hasobject:
             raise TypeError(f"{name} has no fixed shape and type; guerdon steps games with Box, Discrete and the like")
-    return [(name, (games, *shape), np.dtype(dtype)) for name, shape, dtype in found]  # type: ignore[misc]
+    return [(name, (games, *shape), np.dtype(dtype).str) for name, shape, dtype in found]  # type: ignore[misc]
 
 
 def size(layout: Sequence[Field]) -> int:
@@ -75,13 +76,13 @@ def lay_out(buffer: Any, layout: Sequence[Field], group: int) -> dict[str, np.nd
     """The arrays of one group in the common memory."""
     views, offset = {}, group * size(layout)
     for name, shape, dtype in layout:
-        views[name] = np.ndarray(shape, dtype, buffer, offset)
+        views[name] = np.ndarray(shape, np.dtype(dtype), buffer, offset)
         offset += _padded(shape, dtype)
     return views
 
 
-def _padded(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    return -(-int(np.prod(shape)) * dtype.itemsize // 64) * 64
+def _padded(shape: tuple[int, ...], dtype: str) -> int:
+    return -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // 64) * 64
 
 
 class Interner(dict):
