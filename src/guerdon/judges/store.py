@@ -204,8 +204,16 @@ class LabelStore:
             for keys in _chunks(sorted(_key(_write(item)) for item in items)):
                 connection.execute(delete, {"keys": keys})
 
-    def rows(self, *, judge: str | None = None, prompt: str | None = None, contains: str = "") -> Iterator[Row]:
-        """All rows, oldest first: of one judge, of one prompt, or with a text in their item (whatever its case)."""
+    def rows(
+        self,
+        *,
+        judge: str | None = None,
+        prompt: str | None = None,
+        contains: str = "",
+        unlabelled: bool = False,
+        newest_first: bool = False,
+    ) -> Iterator[Row]:
+        """All rows by time, or those of one judge, of one prompt, whose item has a text in it, or without a label."""
         query = sa.select(_judges.c.judge, _judges.c.prompt, _labels).join_from(
             _labels, _judges, _labels.c.judge_id == _judges.c.id
         )
@@ -215,9 +223,11 @@ class LabelStore:
             query = query.where(_judges.c.prompt == prompt)
         if contains:
             query = query.where(_labels.c.item.icontains(json.dumps(contains)[1:-1], autoescape=True))
+        if unlabelled:
+            query = query.where(_labels.c.value.is_(None))
+        time, key = (_labels.c.time.desc(), _labels.c.key.desc()) if newest_first else (_labels.c.time, _labels.c.key)
         with self._named(), self.engine.connect() as connection:
-            query = query.order_by(_labels.c.time, _labels.c.key).execution_options(yield_per=1000)
-            for row in connection.execute(query):
+            for row in connection.execute(query.order_by(time, key).execution_options(yield_per=1000)):
                 label = Label(_read(row.item), row.value, row.reason, row.judge, row.prompt, row.weight)
                 yield Row(label, row.time, row.rank >= _HAND)
 
