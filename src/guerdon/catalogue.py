@@ -117,8 +117,8 @@ def _exported(module: ModuleType) -> Iterator[tuple[str, Any]]:
 def _cure(error: ImportError) -> str:
     """The command that installs what `error` misses: an extra of ours if one carries it."""
     missing = (error.name or "").partition(".")[0]
-    if not missing:
-        raise error
+    if not isinstance(error, ModuleNotFoundError) or missing == "guerdon":
+        raise error  # not for want of a package
     for requirement in importlib.metadata.requires("guerdon") or ():
         name = re.match(r"[\w.-]+", requirement)
         extra = re.search(r"extra\s*==\s*[\"']([\w-]+)", requirement)

@@ -1,0 +1,65 @@
+"""Every public reward, found by the catalogue, is held to every promise of the contract."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+from contracts.promises import PROMISES, Case
+
+import guerdon.rewards
+from guerdon import catalogue
+from guerdon.expression import parse_reward
+from guerdon.types import Reward
+
+MORE = [  # further ways of the methods, and rewards made of several
+    "ONI(model='classification', steps=2)",
+    "ONI(model='ranking', steps=2)",
+    "ONI(power=0.0)",
+    "Clip(Extrinsic(), low=0.5)",
+    "Normalise(Extrinsic(), by='moments')",
+    "Normalise(Extrinsic(), episodic=False)",
+    "Anneal(Extrinsic(), steps=40, shape='cosine')",
+    "Anneal(Extrinsic(), start=1.0, end=0.01, steps=2, shape='exponential', unit='updates')",
+    "0.1 * Extrinsic() + 0.4 * ONI()",
+    "Stream(0.5 * Clip(Normalise(Extrinsic()), low=-1.0, high=1.0), name='task', gamma=0.9)",
+    "Extrinsic() * ONI() + -2.0 * (Extrinsic() + CountGate(ONI(power=0.0)))",
+]
+
+
+def expression(entry: catalogue.Entry) -> str:
+    assert entry.about
+    return entry.about.example or f"{entry.name}()"
+
+
+CASES = [
+    *(
+        Case(expression(e), lambda e=e: parse_reward(expression(e)), e.about.scores)
+        for e in catalogue.entries()
+        if e.cls
+    ),
+    *(Case(text, lambda text=text: parse_reward(text)) for text in MORE),
+]
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda p: p.__name__)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_promise(case, promise):
+    promise(case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_repr_makes_it_again(case):
+    assert repr(parse_reward(repr(case.make()))) == repr(case.make())
+
+
+def test_every_method_is_exported_by_its_folder():
+    exported = {entry.cls for entry in catalogue.entries()}
+    for info in pkgutil.walk_packages(guerdon.rewards.__path__, "guerdon.rewards."):
+        for cls in vars(importlib.import_module(info.name)).values():
+            if inspect.isclass(cls) and issubclass(cls, Reward) and cls.__module__ == info.name:
+                assert cls in exported, f"{cls.__name__} must be in __all__ of its folder's __init__.py"
+
+
+def test_what_is_here_is_found():
+    assert {"Extrinsic", "Clip", "Normalise", "Anneal", "CountGate", "ONI"} <= {e.name for e in catalogue.entries()}

@@ -1,0 +1,105 @@
+"""Small experience for tests: made from a seed, with every kind of step in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from tensordict import TensorDict
+from torch import Tensor
+
+from guerdon.parts.caption_table import CaptionTable
+from guerdon.types import Completions, Label, Labels, Rollout, Spec
+
+TEXTS = [
+    "You see here 5 gold pieces.", "The door opens.", "You hear a door open.", "You kill the newt!", "It's a wall.",
+    "You descend the stairs.", "This door is locked.", "You find a hidden passage.", "Never mind.", "You feel hungry.",
+    "Welcome to experience level 2.",
+]  # fmt: skip
+
+
+def table() -> CaptionTable:
+    """A caption table with TEXTS as ids 1, 2, ..."""
+    captions = CaptionTable()
+    for text in TEXTS:
+        captions.intern(text)
+    return captions
+
+
+def spec(num_envs: int = 4, captions: CaptionTable | None = None) -> Spec:
+    """What the samples' task looks like."""
+    return Spec(
+        observation_space=spaces.Dict({"obs": spaces.Box(-np.inf, np.inf, (3,), np.float32)}),
+        action_space=spaces.Discrete(4),
+        captions=captions or table(),
+        num_envs=num_envs,
+    )
+
+
+def rollout(steps: int = 8, num_envs: int = 4, seed: int = 0) -> Rollout:
+    """A rollout [T, B] in NEXT_STEP form: column 0 is terminated at step 2, column 1 truncated at step 3."""
+    g = torch.Generator().manual_seed(seed)
+    shape, longer = (steps, num_envs), (steps + 1, num_envs)
+    flags = {name: torch.zeros(shape, dtype=torch.bool) for name in ("terminated", "truncated")}
+    valid = torch.ones(shape, dtype=torch.bool)
+    for column, (name, step) in enumerate([("terminated", 2), ("truncated", 3)][:num_envs]):
+        if step < steps:
+            flags[name][step, column] = True
+        if step + 1 < steps:
+            valid[step + 1, column] = False  # the fake step that only resets
+    made = Rollout(
+        obs=TensorDict({"obs": torch.randn(*longer, 3, generator=g)}, longer),
+        action=torch.randint(4, shape, generator=g),
+        extrinsic=torch.randn(shape, generator=g).masked_fill(~valid, 0.0),
+        valid=valid,
+        log_prob=-torch.rand(shape, generator=g),
+        caption=torch.randint(len(TEXTS) + 1, longer, generator=g, dtype=torch.int32),
+        caption_count=torch.ones(longer, dtype=torch.int32),
+        **flags,
+    )
+    return recount(made)
+
+
+def recount(r: Rollout) -> Rollout:
+    """The rollout with its caption counts made right: sights in this episode, the reset message included."""
+    count = torch.ones_like(r.caption)
+    for column in range(r.shape[1]):
+        seen: dict[int, int] = {}
+        for t, caption in enumerate(r.caption[:, column].tolist()):
+            if t and not r.valid[t - 1, column]:
+                seen = {}
+            count[t, column] = seen[caption] = seen.get(caption, 0) + 1
+    return replace(r, caption_count=count)
+
+
+def replace(experience: Any, **changes: Any) -> Any:
+    """The same experience with some fields changed; the others are copied."""
+    fields = {f.name: getattr(experience, f.name) for f in dataclasses.fields(type(experience))}
+    copied = {k: v.clone() if isinstance(v, (Tensor, TensorDict)) else v for k, v in fields.items()}
+    return type(experience)(**(copied | changes))
+
+
+def completions(rows: int = 6, length: int = 5, seed: int = 0) -> Completions:
+    """Completions [N, L] in groups of two, row n with n % L + 1 valid tokens."""
+    g = torch.Generator().manual_seed(seed)
+    mask = torch.arange(length) <= (torch.arange(rows) % length)[:, None]
+    return Completions(
+        prompt=[f"prompt {n // 2}" for n in range(rows)],
+        text=[f"answer {n}" for n in range(rows)],
+        ids=torch.randint(100, (rows, length), generator=g),
+        mask=mask,
+        group=torch.arange(rows) // 2,
+        log_prob=-torch.rand(rows, length, generator=g),
+    )
+
+
+def labels() -> Labels:
+    """An answer to every caption and to some pairs, one of each without a label."""
+    rows = [Label(text, float(len(text) % 2)) for text in TEXTS[:-1]]
+    pairs = [Label((a, b), float(len(a) % 3)) for a, b in pairwise(TEXTS)]
+    nothing = [Label(TEXTS[-1], None, "unparseable"), Label((TEXTS[0], TEXTS[-1]), None, "timeout")]
+    return Labels.from_rows(rows + pairs + nothing)
