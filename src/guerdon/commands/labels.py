@@ -86,7 +86,7 @@ def _overview(known: LabelStore, judge: str | None, prompt: str | None, limit: i
             helpful = "" if tally.helpful is None else f"{tally.helpful:.1%}"
             counts = [f"{n:,}" for n in (tally.pairs, tally.unlabelled, tally.by_hand)]
             names = escape(tally.judge), escape(tally.prompt)
-            table.add_row(*names, f"{tally.captions:,}", helpful, *counts, _when(tally.newest))
+            table.add_row(*names, f"{tally.captions:,}", helpful, *counts, _when(tally.newest)[:10])
     if not table.row_count:
         console.print(f"no labels in {known.shown}", **_PLAIN)
         return
@@ -118,11 +118,12 @@ def _correct(
         with suppress(ValueError):  # then it is a caption that begins like this
             first, second = json.loads(text)
             item = str(first), str(second)
-    allowed = (0, 1, 2) if isinstance(item, tuple) else None
-    if value not in allowed if allowed else not 0 <= value <= 1:
+    if isinstance(item, tuple) and value not in (FIRST, SECOND, TIE):
         raise ValueError(
-            f"the label of a {'pair is 0, 1 or 2' if allowed else 'caption is from 0 to 1'}, not {value:g}"
+            f"the label of a pair is 0 (the first is better), 1 (the second) or 2 (neither), not {value:g}"
         )
+    if isinstance(item, str) and not 0 <= value <= 1:
+        raise ValueError(f"the label of a caption is from 0 to 1, not {value:g}")
     keys = [(t.judge, t.prompt) for t in known.tallies() if judge in (None, t.judge) and prompt in (None, t.prompt)]
     holders = [key for key in keys if known.get([item], *key)]
     if not holders:
