@@ -1,1 +1,5 @@
-"""."""
+"""Pages about runs."""
+
+from guerdon.serve.report import page, write_report
+
+__all__ = ["page", "write_report"]
