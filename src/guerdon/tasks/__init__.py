@@ -1,1 +1,153 @@
-"""."""
+"""What is there to do? Tasks by name, as many games at once (`make`) or as Gymnasium environments ("guerdon/<name>-v0").
+
+>>> task = make("NetHackScore", num_envs=64, workers=2)
+>>> task.reset(seed=0)
+>>> step = task.recv(0)
+
+Nothing here imports nle, minihack or torch before it is needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from guerdon.tasks.minihack_levels import LEVELS
+
+if TYPE_CHECKING:
+    from guerdon.tasks.worker import Game
+    from guerdon.types import VectorTask
+
+_ONI, _SCORE = "guerdon.tasks.nethack.oni", "guerdon.tasks.nethack.score"
+
+NETHACK: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "NetHackScore": (_SCORE, "NetHackScore", {}),
+    "NetHackStaircase": (_SCORE, "NetHackStaircase", {}),
+    "NetHackGold": (_SCORE, "NetHackGold", {}),
+    "NetHackScout": (_SCORE, "NetHackScout", {}),
+    "NetHackScoreOni": (_ONI, "OniScore", {}),
+    "NetHackRewardFree": (_ONI, "RewardFree", {}),
+} | {
+    f"NetHack{name}{suffix}": (_ONI, kind, options | {"continual": bool(suffix)})
+    for suffix in ("", "Continual")
+    for name, kind, options in (
+        ("Oracle", "Oracle", {}),
+        ("OracleSober", "Oracle", {"sober": True}),
+        ("StaircaseLvl3", "StaircaseLevel", {"level": 3}),
+        ("StaircaseLvl4", "StaircaseLevel", {"level": 4}),
+    )
+}
+"""NetHack's tasks: the module and class of the game, and its options."""
+
+
+def make(
+    name: str,
+    *,
+    num_envs: int,
+    workers: int = 0,
+    groups: int = 2,
+    captions: bool = True,
+    canonicalise: Callable[[str], str] | None = None,
+    seed: int | None = None,
+    **options: Any,
+) -> VectorTask:
+    """Many games of one task.
+
+    Args:
+        name: one of `names`, a MiniHack id ("MiniHack-Room-5x5-v0"), or any Gymnasium id, also "module:Id-v0".
+        num_envs, workers, groups, captions, canonicalise: see `guerdon.tasks.vector.Workers`.
+        seed: resets at once, with this seed.
+        **options: the game's own, such as observation_keys, crop, max_episode_steps.
+
+    Raises:
+        ValueError: no such task; the message names the nearest ones. ImportError: it needs an extra; it says which.
+    """
+    if name == "TextCorridor":  # steps in array operations: no games, no workers, one group
+        from guerdon.parts.caption_table import CaptionTable
+        from guerdon.tasks.text_corridor import TextCorridorVector
+
+        task: Any = TextCorridorVector(num_envs=num_envs, captions=CaptionTable(canonicalise), **options)
+    else:
+        from guerdon.tasks.vector import Workers
+
+        build = functools.partial(game, name, **options)
+        task = Workers(
+            build, num_envs=num_envs, workers=workers, groups=groups, captions=captions, canonicalise=canonicalise
+        )
+    if seed is not None:
+        task.reset(seed=seed)
+    return task
+
+
+def game(name: str, **options: Any) -> Game:
+    """One game of a task, plain; see `guerdon.tasks.worker.Game`."""
+    short = name.removeprefix("guerdon/").removesuffix("-v0") if name.startswith("guerdon/") else name
+    if short in NETHACK:
+        module, kind, defaults = NETHACK[short]
+        return getattr(_nethack(module), kind)(**defaults | options)
+    if short in LEVELS:
+        return _nethack("guerdon.tasks.nethack.minihack_game").OwnLevel(LEVELS[short], **options)
+    if name.startswith("MiniHack-"):
+        minihack = _nethack("guerdon.tasks.nethack.minihack_game")
+        _known(name)
+        return minihack.registered(name, **options)
+    from guerdon.tasks.gymnasium_game import GymnasiumGame
+
+    if name.startswith("NetHack"):
+        _nethack("nle")
+    module, _, identifier = name.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    elif name == "TextCorridor" or name.startswith("guerdon/TextCorridor"):
+        importlib.import_module("guerdon.tasks.text_corridor")
+        identifier = "guerdon/TextCorridor-v0"
+    _known(identifier)
+    return GymnasiumGame(functools.partial(gym.make, identifier, disable_env_checker=True, **options))
+
+
+def names() -> list[str]:
+    """The tasks there are, MiniHack's too if it is installed. Any Gymnasium id is a task as well."""
+    found = [*NETHACK, *LEVELS, "TextCorridor"]
+    try:
+        _nethack("guerdon.tasks.nethack.minihack_game")
+    except ImportError:
+        return sorted(found)
+    return sorted(found) + sorted(i for i in gym.registry if i.startswith("MiniHack-") and "Custom" not in i)
+
+
+def _nethack(module: str) -> Any:
+    """Imports what needs nle or minihack."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name is None or error.name.split(".")[0] not in ("nle", "minihack", "pkg_resources"):
+            raise
+        raise ImportError(f"{error.name} is missing: pip install 'guerdon[nethack]'") from error
+
+
+def _known(identifier: str) -> None:
+    """Raises ValueError naming the nearest names if Gymnasium does not know this one."""
+    if identifier in gym.registry:
+        return
+    near = difflib.get_close_matches(identifier, [*names(), *gym.registry], n=4, cutoff=0.5)
+    hint = f"; the nearest are {', '.join(near)}" if near else "; `guerdon tasks` lists them"
+    raise ValueError(f"no task is called {identifier!r}{hint}")
+
+
+def _environment(name: str, render_mode: str | None = None, **options: Any) -> gym.Env:
+    """The Gymnasium environment behind a "guerdon/..." id."""
+    from guerdon.tasks.gymnasium_game import GameEnv
+
+    return GameEnv(functools.partial(game, name, **options), render_mode=render_mode)
+
+
+for _name in (*NETHACK, *LEVELS):
+    if f"guerdon/{_name}-v0" not in gym.registry:
+        gym.register(f"guerdon/{_name}-v0", "guerdon.tasks:_environment", kwargs={"name": _name})
+if "guerdon/TextCorridor-v0" not in gym.registry:
+    gym.register("guerdon/TextCorridor-v0", "guerdon.tasks.text_corridor:TextCorridor")

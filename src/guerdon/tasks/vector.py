@@ -165,6 +165,12 @@ class Workers:
         """Ends all games and worker processes."""
         self._finalizer()
 
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def _command(self, what: int, group: int, data: bytes = b"") -> None:
         self._waiting[group] = True
         if self._lanes is not None:

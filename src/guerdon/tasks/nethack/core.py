@@ -98,7 +98,8 @@ class NetHackGame:
         self.core.set_buffers(**self.buffers)
         self._crops = [(views[key], self.buffers[key.removesuffix("_crop")]) for key in crops]
         high, wide = self.crop[0] // 2, self.crop[1] // 2
-        self._padded = [np.zeros((21 + 2 * high, 79 + 2 * wide, *source.shape[2:]), view.dtype) for view, source in self._crops]
+        big = (21 + 2 * high, 79 + 2 * wide)
+        self._padded = [np.zeros((*big, *source.shape[2:]), source.dtype) for _, source in self._crops]
         # Memory views read one number several times faster than arrays do.
         self.now, self.internal = memoryview(self.buffers["blstats"]), memoryview(self.buffers["internal"])
         self.before = memoryview(np.zeros_like(self.buffers["blstats"]))
@@ -117,7 +118,7 @@ class NetHackGame:
         self.steps, self.depth, self.status = 0, self.now[DEPTH], RUNNING
         self._seen: dict[tuple[int, int], int] = {}
         self.begin()
-        self._observe()
+        self.observe()
 
     def step(self, action: int) -> tuple[float, bool, bool]:
         """Presses the action's keys, answers what the agent is not to answer, and looks at what came of it."""
@@ -128,11 +129,13 @@ class NetHackGame:
         if done:
             status = DEATH
         reward = self.pay(status)
+        if self._scouting and not done:
+            self.look()
         if status:
             self._close_episode(status, done)
         elif self.now[DEPTH] > self.depth:
             self.depth = self.now[DEPTH]
-        self._observe()
+        self.observe()
         return reward, bool(status), False
 
     def message(self) -> bytes:
@@ -235,10 +238,13 @@ class NetHackGame:
         """Squares seen so far, summed over the levels visited."""
         return sum(self._seen.values())
 
-    def _observe(self) -> None:
-        if self._scouting and self.alive():
-            key = (self.now[nethack.NLE_BL_DNUM], self.now[nethack.NLE_BL_DLEVEL])
-            self._seen[key] = np.count_nonzero(self.buffers["glyphs"] != nethack.GLYPH_CMAP_OFF)
+    def look(self) -> None:
+        """Counts the squares seen on this level."""
+        key = (self.now[nethack.NLE_BL_DNUM], self.now[nethack.NLE_BL_DLEVEL])
+        self._seen[key] = np.count_nonzero(self.buffers["glyphs"] != nethack.GLYPH_CMAP_OFF)
+
+    def observe(self) -> None:
+        """Writes what is shown besides the core's own buffers."""
         if not self._crops:
             return
         x, y = self.now[X], self.now[Y]
@@ -263,5 +269,3 @@ def space(key: str, crop: tuple[int, int]) -> spaces.Box:
         raise ValueError(f"no observation is called {key!r}; there are {', '.join(known)}")
     low, high = whole.low.flat[0], whole.high.flat[0]
     return spaces.Box(low, high, (*crop, *whole.shape[2:]), whole.dtype.type)
-
-

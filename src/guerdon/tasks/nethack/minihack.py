@@ -18,6 +18,8 @@ and is then the task "KeyCorridor", the Gymnasium id "guerdon/KeyCorridor-v0" an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 MOVES = ("N", "E", "S", "W", "NE", "SE", "SW", "NW")
 """MiniHack's eight single steps, in nle's order."""
@@ -50,3 +52,34 @@ class Level:
     spawn_monsters: bool = False
     allow_all_yn_questions: bool = False  # True: yes/no and which-item questions stay open for the agent to answer
     observation_keys: tuple[str, ...] = ("chars_crop", "colors_crop", "blstats")
+
+
+def level_game(level: Level, **changed: Any) -> Any:
+    """One game of a level of our own; `changed` are fields of `Level`, or options of `NetHackGame` (crop, scout, ...)."""
+    from guerdon.tasks.nethack.minihack_game import OwnLevel
+
+    return OwnLevel(level, **changed)
+
+
+def registered_game(name: str, **options: Any) -> Any:
+    """One game of a registered MiniHack environment, by its id; `options` are those of its constructor, and `crop`."""
+    from guerdon.tasks.nethack.minihack_game import registered
+
+    return registered(name, **options)
+
+
+def level_file(des: str) -> str:
+    """The text of a level: `des` itself, or the file it names."""
+    if not des.endswith(".des"):
+        return des
+    ours = Path(__file__).parent.parent / "minihack_levels" / des
+    if ours.exists():
+        return ours.read_text()
+    if Path(des).exists():
+        return Path(des).read_text()
+    from minihack.base import PATH_DAT_DIR
+
+    theirs = Path(PATH_DAT_DIR) / des
+    if not theirs.exists():
+        raise FileNotFoundError(f"no level file {des}: not in {ours.parent}, not in {PATH_DAT_DIR}, not here")
+    return theirs.read_text()

@@ -55,13 +55,10 @@ class NetHackScout(NetHackGame):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"scout": True} | options)
 
-    def begin(self) -> None:
-        self._seen_before: dict[tuple[int, int], int] = {}
-
     def pay(self, status: int) -> float:
         if not self.alive():
             return 0.0
-        key, seen = self.look()
-        gained = seen - self._seen_before.get(key, 0)
-        self._seen_before[key] = seen
+        before = self.scout()
+        self.look()
+        gained = self.scout() - before
         return gained + self.time_penalty()
