@@ -50,8 +50,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / name
         folder.mkdir()
         config = {
-            "guerdon": "0.1.0", "task": task, "task_options": {}, "seed": seed, "steps": steps, "judge": judge,
-            "reward": "Extrinsic() + 0.1 * ONI()" if judge else "Extrinsic()", "learner": {"gamma": 0.99, "envs": 64},
+            "guerdon": "0.1.0", "task": task, "option": [], "seed": seed, "steps": steps, "judge": judge,
+            "reward": "Extrinsic() + 0.1 * ONI()" if judge else "Extrinsic()", "learner": "PPO(gamma=0.99)",
         }  # fmt: skip
         (folder / "config.json").write_text(json.dumps(config | ({"arm": arm} if arm else {})))
         progress = "".join(json.dumps(row) + "\n" for row in rows(level, seed, steps, judge is not None))

@@ -8,17 +8,36 @@ from guerdon.serve.chart import number, ticks
 from guerdon.serve.runs import arms, half_width, read_run
 
 
-def test_final_is_the_mean_of_the_last_tenth(make_run):
-    run = read_run(make_run("a"))
-    late = [row["episode/success"] for row in run.progress if row["step"] >= 360_000]
-    assert run.final("episode/success") == pytest.approx(sum(late) / len(late))
-    assert run.final("episode/nothing") is None
+@pytest.fixture
+def uneven(make_run):
+    """One row with three episodes, one with none, one with one: two stretches of a run."""
+    folder = make_run("uneven")
+    rows = [
+        {"step": 50, "episode/success": 1.0, "episode/count": 3, "term/X/per_episode": 2.0, "ppo/entropy": 1.0},
+        {"step": 95, "term/X/per_episode": 4.0, "ppo/entropy": math.nan},
+        {"step": 100, "episode/success": 0.0, "episode/count": 1, "term/X/per_episode": 3.0, "ppo/entropy": None},
+    ]
+    (folder / "progress.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_run(folder)
 
 
-def test_rows_without_a_number_are_left_out(make_run):
-    run = read_run(make_run("a"))
-    assert len(run.curve("episode/return")[0]) == len(run.progress) - 1  # null
-    assert len(run.curve("ppo/entropy")[0]) == len(run.progress) - 1  # NaN
+def test_episodes_weigh_alike(uneven):
+    steps, values = uneven.curve("episode/success", points=1)
+    assert values.tolist() == [0.75]
+    assert steps.tolist() == [75.0]
+    assert uneven.final("episode/success") == 0.0
+
+
+def test_pay_per_episode_counts_what_was_paid_while_none_ended(uneven):
+    assert uneven.curve("term/X/per_episode", points=1)[1].tolist() == [(3 * 2.0 + 4.0 + 3.0) / 4]
+    assert uneven.final("term/X/per_episode") == 7.0
+
+
+def test_rows_without_a_number_are_left_out(uneven):
+    steps, values = uneven.curve("ppo/entropy", points=2)
+    assert (steps.tolist(), values.tolist()) == ([50.0], [1.0])
+    assert uneven.final("ppo/entropy") is None
+    assert uneven.last("ppo/entropy") == 1.0
 
 
 def test_half_width_is_students():
@@ -87,7 +106,7 @@ def test_a_run_without_captions_is_a_run(make_run):
 
 def test_options_are_part_of_the_task(make_run):
     folder = make_run("a")
-    config = json.loads((folder / "config.json").read_text()) | {"task_options": {"rooms": 3}}
+    config = json.loads((folder / "config.json").read_text()) | {"option": ["rooms=3"]}
     (folder / "config.json").write_text(json.dumps(config))
     assert read_run(folder).task == "TrailOfDoors (rooms=3)"
 

@@ -33,7 +33,7 @@ def kind(arm: Arm) -> Kind:
 
 def measure(arms: Sequence[Arm]) -> str | None:
     """What arms are compared by: success if the task tells it, else the return."""
-    keys = {key for arm in arms for run in arm.runs for row in run.progress for key in row}
+    keys = {key for arm in arms for run in arm.runs for key in run.keys}
     return next((key for key in ("episode/success", "episode/return") if key in keys), None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -19,7 +20,8 @@ from guerdon.serve.chart import Line, chart, number
 from guerdon.serve.notes import kind, measure, notes
 from guerdon.serve.runs import Arm, Run, Spread, arms, read_run
 
-FIRST_CURVES = ("episode/success", "episode/return", "episode/depth", "episode/max_depth")
+FIRST_CURVES = ("episode/success", "episode/return", "episode/depth", "episode/max_depth", "episode/score")
+NO_CURVES = ("step", "total", "seconds", "episode/count", "episode/success_recent")
 SHARES = ("episode/success",)
 """Figures that lie between 0 and 1."""
 GREY = 7
@@ -171,13 +173,12 @@ def _interval(spread: Spread | None, key: str | None) -> str:
 
 def _keys(runs: list[Run]) -> tuple[list[str], list[str]]:
     """The figures worth a look at once, and the rest, in a sensible order."""
-    keys = list(dict.fromkeys(key for run in runs for row in run.progress for key in row))
-    keys = [key for key in keys if key not in ("step", "seconds") and any(len(run.curve(key)[0]) for run in runs)]
+    keys = [key for key in dict.fromkeys(key for run in runs for key in run.keys) if key not in NO_CURVES]
     first = [key for key in FIRST_CURVES if key in keys]
     first += [key for key in keys if key.startswith("episode/") and key not in first]
     first += [key for key in keys if key.startswith("term/") and key.endswith("/per_episode")]
-    first += [key for key in keys if key == "labels/labelled"]
-    return first, [key for key in keys if key not in first]
+    first += [key for key in ("labels/labelled", "captions/known") if key in keys]
+    return first, sorted(key for key in keys if key not in first)
 
 
 def _title(key: str) -> tuple[str, str]:
@@ -189,8 +190,7 @@ def _title(key: str) -> tuple[str, str]:
             term,
             f"reward {'an episode' if how == 'per_episode' else 'a step' if how == 'mean' else how}, as learnt from",
         )
-    plain = {"episode": "", "labels": "labels"}.get(group, group if name else "")
-    remark = "mean of recent episodes" if group == "episode" else plain
+    remark = "mean of episodes" if group == "episode" else group if name else ""
     return (name or group).replace("_", " ").replace("/", ", ").capitalize(), remark
 
 
@@ -223,10 +223,12 @@ def _captions(compared: list[Arm], colours: list[int], shown: int) -> list[str]:
     for arm, colour in zip(compared, colours, strict=True):
         tables = []
         for run in arm.runs:
-            paying = sorted((row for row in run.captions if row["paid"]), key=lambda row: -row["paid"])
+            paying = sorted((row for row in run.captions if row["paid"]), key=lambda row: -abs(row["paid"]))
             if paying:
                 total = number(sum(row["paid"] for row in paying))
-                about = f"{len(run.captions)} captions seen, {len(paying)} of them paid, {total} in all"
+                known = run.last("captions/known")
+                about = f"{number(known)} captions seen, " if known else ""
+                about += f"{total} paid in all for the {len(paying)} that paid most"
                 heading = f'<h4>Seed {text(run.seed)} <span class="soft">{about}</span></h4>'
                 tables.append(heading + _caption_table(paying[:shown]))
         if not tables:
@@ -257,16 +259,20 @@ def _caption_table(rows: list[dict[str, Any]]) -> str:
 
 def _labels(runs: list[Run]) -> list[str]:
     """What the annotator counted, at the end of each run."""
-    keys = list(dict.fromkeys(k for run in runs for row in run.progress for k in row if k.startswith("labels/")))
-    asked = [run for run in runs if any(run.last(key) is not None for key in keys)]
+    keys = list(dict.fromkeys(key for run in runs for key in run.keys if key.startswith("labels/")))
+    asked = [run for run in runs if any(key in run.keys for key in keys)]
     if not asked:
         return []
-    first = [key for key in ("labels/labelled", "labels/waiting", "labels/seconds_median") if key in keys]
-    keys = first + [key for key in keys if key not in first]
-    named = {"labels/seconds_median": "median time to a label"}
-    head = [text(named.get(key) or _title(key)[0].lower()) for key in keys]
+    first = ["labels/labelled", "labels/waiting", "labels/seconds_median"]
+    keys = [key for key in first if key in keys] + [key for key in keys if key not in first]
+    names = {key: text(_title(key)[0].lower()) for key in keys} | {"labels/seconds_median": "median time to a label"}
+    none = [key for key in keys if key not in first and not any(run.last(key) for run in asked)]
+    keys = [key for key in keys if key not in none]
     body = [[text(f"{run.arm}, seed {run.seed}"), *(_cell(run.last(k), "seconds" in k) for k in keys)] for run in asked]
-    return ["<h2>Labels</h2>", f'<div class="card scroll">{_table(["Run", *head], body)}</div>']
+    parts = [f'<div class="card scroll">{_table(["Run", *(names[key] for key in keys)], body)}</div>']
+    if none:
+        parts.append(f'<p class="soft">None, in any run: {", ".join(names[key] for key in none)}.</p>')
+    return ["<h2>Labels</h2>", *parts]
 
 
 def _configuration(compared: list[Arm], colours: list[int]) -> list[str]:
@@ -309,7 +315,7 @@ def _details(summary: str, inside: str, *, colour: int | None = None, opened: bo
 
 
 def _cell(value: float | None, seconds: bool = False) -> str:
-    return NOTHING if value is None else _time(value) if seconds else number(float(value))
+    return NOTHING if value is None or not math.isfinite(value) else _time(value) if seconds else number(float(value))
 
 
 def _time(seconds: float) -> str:

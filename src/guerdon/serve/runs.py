@@ -54,9 +54,8 @@ class Run:
     @cached_property
     def task(self) -> str:
         """The task with its options."""
-        options = self.config.get("task_options") or {}
-        shown = ", ".join(f"{key}={value!r}" for key, value in sorted(options.items()))
-        return f"{self.config['task']} ({shown})" if shown else self.config["task"]
+        options = self.config.get("option") or ()
+        return f"{self.config['task']} ({', '.join(options)})" if options else self.config["task"]
 
     @property
     def arm(self) -> str:
@@ -71,22 +70,42 @@ class Run:
         """Environment steps done."""
         return int(self.progress[-1]["step"]) if self.progress else 0
 
-    def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """(steps, values) of the rows that have a finite number under `key`."""
-        rows = [(row["step"], row[key]) for row in self.progress if _finite(row.get(key))]
-        steps, values = zip(*rows, strict=True) if rows else ((), ())
-        return np.asarray(steps, float), np.asarray(values, float)
+    @cached_property
+    def keys(self) -> list[str]:
+        """The figures that it has a finite number of, in order of first mention."""
+        return list(dict.fromkeys(key for row in self.progress for key, value in row.items() if _finite(value)))
+
+    def curve(self, key: str, points: int = 60) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values): `key` in at most so many equal stretches of the run, without those that have no value."""
+        steps, paid, episodes = self._columns(key)
+        stretch = np.minimum(steps * points // max(self.steps, 1), points - 1).astype(int)
+        total, weight, rows = (np.bincount(stretch, x, points) for x in (paid, episodes, np.ones(len(steps))))
+        some = weight > 0
+        return np.bincount(stretch, steps, points)[some] / rows[some], total[some] / weight[some]
 
     def final(self, key: str) -> float | None:
         """The mean of `key` over the last tenth of the steps, or None if it has no value there."""
-        steps, values = self.curve(key)
-        late = values[steps >= 0.9 * self.steps]
-        return float(late.mean()) if len(late) else None
+        steps, paid, episodes = self._columns(key)
+        late = steps > 0.9 * self.steps
+        return float(paid[late].sum() / episodes[late].sum()) if episodes[late].sum() else None
+
+    def _columns(self, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps, values times weights, and weights of the rows with a finite `key`.
+
+        Figures of episodes weigh as many as ended in that row. What is paid per episode is all that was paid, also
+        while none ended, over the number that ended.
+        """
+        rows = [row for row in self.progress if _finite(row.get(key))]
+        steps, values = (np.array([row[k] for row in rows], float) for k in ("step", key))
+        ended = np.ones(len(rows))
+        if key.startswith("episode/") or key.endswith("/per_episode"):
+            default = 0.0 if "episode/count" in self.keys else 1.0
+            ended = np.array([row.get("episode/count", default) for row in rows], float)
+        return steps, values * (np.maximum(ended, 1) if key.endswith("/per_episode") else ended), ended
 
     def last(self, key: str) -> float | None:
         """The last finite value of `key`."""
-        values = self.curve(key)[1]
-        return float(values[-1]) if len(values) else None
+        return next((float(row[key]) for row in reversed(self.progress) if _finite(row.get(key))), None)
 
 
 @dataclass(frozen=True)
@@ -114,16 +133,16 @@ class Arm:
         mean, half = float(np.mean(values)), float(half_width(np.asarray(values)))
         return Spread(mean, mean - half, mean + half, tuple(values))
 
-    def curve(self, key: str, points: int = 90) -> Curve | None:
+    def curve(self, key: str, points: int = 60) -> Curve | None:
         """`key` over steps; None where no seed has a value."""
-        seeds = [curve for run in self.runs if len((curve := run.curve(key))[0])]
+        seeds = [curve for run in self.runs if len((curve := run.curve(key, points))[0])]
         if not seeds:
             return None
         start, end = max(x[0] for x, _ in seeds), min(x[-1] for x, _ in seeds)
         steps = np.linspace(start, max(start, end), points if end > start else 1)
         values = np.stack([np.interp(steps, x, y) for x, y in seeds])
         mean, half = values.mean(0), half_width(values)
-        return Curve(steps, mean, mean - half, mean + half, [_thin(x, y, points) for x, y in seeds])
+        return Curve(steps, mean, mean - half, mean + half, seeds)
 
 
 def half_width(values: np.ndarray) -> np.ndarray:
@@ -171,14 +190,6 @@ def arms(runs: Sequence[Run]) -> list[Arm]:
 
 def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _thin(x: np.ndarray, y: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most about `points` of the line's points, the first and last among them."""
-    if len(x) <= points:
-        return x, y
-    keep = np.unique(np.linspace(0, len(x) - 1, points).round().astype(int))
-    return x[keep], y[keep]
 
 
 def _read(path: Path, kind: type) -> Any:
