@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def rescore(
     if opened.reads_captions:
         captions.load_state_dict(state["learner"]["task"]["captions"])
     rollouts = [_read(path, captions, TensorDict, Rollout) for path in paths]
-    with opened.make_task(num_envs=1, workers=0, groups=1) as task:
+    with closing(opened.make_task(num_envs=1, workers=0, groups=1)) as task:
         spec = Spec(task.single_observation_space, task.single_action_space, captions, rollouts[0].shape[1])
     for made in (opened.reward, other):
         made.build(spec, generator=torch.Generator().manual_seed(opened.config.seed))

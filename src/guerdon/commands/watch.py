@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def watch(
 
 def _screen(run: Any) -> dict[str, Any]:
     """Task options that add NetHack's own screen to what is shown, where the task is a NetHack game."""
-    with run.make_task(num_envs=1, workers=0, groups=1) as task:
+    with closing(run.make_task(num_envs=1, workers=0, groups=1)) as task:
         keys = tuple(task.single_observation_space)
         game = task.single_observation_space
     is_nethack = any(k.removesuffix("_crop") in ("glyphs", "chars", "blstats") for k in game)
