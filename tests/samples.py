@@ -78,9 +78,13 @@ def recount(r: Rollout) -> Rollout:
 
 def replace(experience: Any, **changes: Any) -> Any:
     """The same experience with some fields changed; the others are copied."""
-    fields = {f.name: getattr(experience, f.name) for f in dataclasses.fields(type(experience))}
-    copied = {k: v.clone() if isinstance(v, (Tensor, TensorDict)) else v for k, v in fields.items()}
+    copied = {k: v.clone() if isinstance(v, (Tensor, TensorDict)) else v for k, v in fields(experience)}
     return type(experience)(**(copied | changes))
+
+
+def fields(experience: Any) -> list[tuple[str, Any]]:
+    """Name and value of each of its fields."""
+    return [(f.name, getattr(experience, f.name)) for f in dataclasses.fields(type(experience))]
 
 
 def completions(rows: int = 6, length: int = 5, seed: int = 0) -> Completions:
@@ -103,3 +107,47 @@ def labels() -> Labels:
     pairs = [Label((a, b), float(len(a) % 3)) for a, b in pairwise(TEXTS)]
     nothing = [Label(TEXTS[-1], None, "unparseable"), Label((TEXTS[0], TEXTS[-1]), None, "timeout")]
     return Labels.from_rows(rows + pairs + nothing)
+
+
+def mask_of(experience: Any) -> Tensor:
+    """Where it is not padding."""
+    return experience.mask.bool() if isinstance(experience, Completions) else experience.valid.bool()
+
+
+def padded(experience: Any) -> Any:
+    """Two more steps and one more column (tokens for Completions), all invalid and full of rubbish."""
+    if isinstance(experience, Completions):
+        wide = {
+            k: torch.nn.functional.pad(v, (0, 2), value=0 if v.dtype == torch.bool else 7)
+            for k, v in fields(experience)
+            if isinstance(v, Tensor) and v.ndim == 2
+        }
+        return replace(experience, **wide)
+
+    def pad(x: Tensor, rubbish: float) -> Tensor:
+        longer = x.new_full((x.shape[0] + 2, x.shape[1] + 1, *x.shape[2:]), rubbish)
+        longer[: x.shape[0], : x.shape[1]] = x
+        return longer
+
+    rubbish = {"action": 0, "extrinsic": 1e3, "log_prob": -9.0, "caption": 3, "caption_count": 0}
+    rubbish |= dict.fromkeys(("terminated", "truncated", "valid"), False)
+    obs = pad(experience.obs["obs"], 1e3)
+    return Rollout(
+        obs=TensorDict({"obs": obs}, obs.shape[:2]), **{k: pad(getattr(experience, k), v) for k, v in rubbish.items()}
+    )
+
+
+def replayed(r: Rollout) -> Rollout:
+    """Every step on its own: [1, T * B]."""
+    steps, columns = r.shape
+
+    def both(x: Tensor) -> Tensor:
+        return torch.stack([x[:-1].flatten(0, 1), x[1:].flatten(0, 1)])
+
+    per_step = ("action", "extrinsic", "terminated", "truncated", "valid", "log_prob")
+    return Rollout(
+        obs=TensorDict({k: both(v) for k, v in r.obs.items()}, (2, steps * columns)),
+        caption=both(r.caption),
+        caption_count=both(r.caption_count),
+        **{k: getattr(r, k).flatten(0, 1)[None] for k in per_step},
+    )

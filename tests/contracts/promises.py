@@ -93,11 +93,7 @@ def snapshot(thing: Any) -> bytes:
 
 
 def frozen(experience: Any) -> dict[str, Any]:
-    return {k: v.clone() if isinstance(v, (Tensor, TensorDict)) else v for k, v in vars_of(experience)}
-
-
-def vars_of(experience: Any) -> list[tuple[str, Any]]:
-    return [(name, getattr(experience, name)) for name in type(experience).__dataclass_fields__]
+    return {k: v.clone() if isinstance(v, (Tensor, TensorDict)) else v for k, v in samples.fields(experience)}
 
 
 @promise
@@ -145,7 +141,7 @@ def score_is_pure(case: Case) -> None:
     assert snapshot(made.state_dict()) == before, "scoring must not change the state"
     assert snapshot(frozen(experience)) == content, "scoring must not change the experience"
     direct = made.score(experience).detach()
-    counted = torch.ones_like(direct, dtype=torch.bool) if direct.ndim == 1 else mask_of(experience)
+    counted = torch.ones_like(direct, dtype=torch.bool) if direct.ndim == 1 else samples.mask_of(experience)
     same(direct[counted], first[counted], "score and evaluate agree")
 
 
@@ -236,8 +232,8 @@ def batch_order_does_not_matter(case: Case) -> None:
         order = torch.tensor([4, 5, 0, 1, 2, 3])  # groups stay together
         moved = samples.replace(
             experience,
-            **{k: [v[i] for i in order] for k, v in vars_of(experience) if isinstance(v, list)},
-            **{k: v[order] for k, v in vars_of(experience) if isinstance(v, Tensor)},
+            **{k: [v[i] for i in order] for k, v in samples.fields(experience) if isinstance(v, list)},
+            **{k: v[order] for k, v in samples.fields(experience) if isinstance(v, Tensor)},
         )
         same(value(made, moved), value(made, experience)[order], "the order of rows does not matter")
     else:
@@ -252,19 +248,19 @@ def padding_does_not_matter(case: Case) -> None:
     for lesson in lessons(case):
         made.update(lesson)
     expected = value(made, experience)
-    scored = value(made, padded(experience))
+    scored = value(made, samples.padded(experience))
     if expected.ndim == 1:
         return same(scored, expected, "padding tokens do not matter")
     rows, columns = experience.shape
     same(scored[:rows, :columns], expected, "padding does not change what is beside it")
-    assert (scored[~mask_of(padded(experience))] == 0).all(), "padding scores 0"
+    assert (scored[~samples.mask_of(samples.padded(experience))] == 0).all(), "padding scores 0"
 
 
 @promise
 def invalid_steps_score_zero(case: Case) -> None:
     scored = value(case.taught(), case.experience())
     if scored.ndim == 2:
-        assert (scored[~mask_of(case.experience())] == 0).all()
+        assert (scored[~samples.mask_of(case.experience())] == 0).all()
 
 
 @promise
@@ -305,7 +301,7 @@ def replayed_steps_score_the_same_or_are_refused(case: Case) -> None:
     for lesson in lessons(case):
         made.update(lesson)
     try:
-        scored = value(made, replayed(experience))
+        scored = value(made, samples.replayed(experience))
     except ValueError as refusal:
         names_the_reward(refusal, made)
     else:
@@ -360,46 +356,3 @@ def refuses_what_it_cannot_score(case: Case) -> None:
 
 def names_the_reward(refusal: Exception, made: Reward) -> None:
     assert any(p.name in str(refusal) for p in made.modules() if isinstance(p, Reward)), f"which reward? {refusal}"
-
-
-def mask_of(experience: Any) -> Tensor:
-    return experience.mask.bool() if isinstance(experience, Completions) else experience.valid.bool()
-
-
-def padded(experience: Any) -> Any:
-    """Two more steps and one more column (tokens for Completions), all invalid and full of rubbish."""
-    if isinstance(experience, Completions):
-        wide = {
-            k: torch.nn.functional.pad(v, (0, 2), value=0 if v.dtype == torch.bool else 7)
-            for k, v in vars_of(experience)
-            if isinstance(v, Tensor) and v.ndim == 2
-        }
-        return samples.replace(experience, **wide)
-
-    def pad(x: Tensor, rubbish: float) -> Tensor:
-        longer = x.new_full((x.shape[0] + 2, x.shape[1] + 1, *x.shape[2:]), rubbish)
-        longer[: x.shape[0], : x.shape[1]] = x
-        return longer
-
-    rubbish = {"action": 0, "extrinsic": 1e3, "log_prob": -9.0, "caption": 3, "caption_count": 0}
-    rubbish |= dict.fromkeys(("terminated", "truncated", "valid"), False)
-    obs = pad(experience.obs["obs"], 1e3)
-    return Rollout(
-        obs=TensorDict({"obs": obs}, obs.shape[:2]), **{k: pad(getattr(experience, k), v) for k, v in rubbish.items()}
-    )
-
-
-def replayed(r: Rollout) -> Rollout:
-    """Every step on its own: [1, T * B]."""
-    steps, columns = r.shape
-
-    def both(x: Tensor) -> Tensor:
-        return torch.stack([x[:-1].flatten(0, 1), x[1:].flatten(0, 1)])
-
-    per_step = ("action", "extrinsic", "terminated", "truncated", "valid", "log_prob")
-    return Rollout(
-        obs=TensorDict({k: both(v) for k, v in r.obs.items()}, (2, steps * columns)),
-        caption=both(r.caption),
-        caption_count=both(r.caption_count),
-        **{k: getattr(r, k).flatten(0, 1)[None] for k in per_step},
-    )

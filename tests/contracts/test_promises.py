@@ -7,7 +7,7 @@ import torch
 from contracts import promises
 from contracts.promises import PROMISES, Case
 
-from guerdon.types import About, Reward
+from guerdon.types import About, Reward, Scored
 
 
 class Honest(Reward):
@@ -66,8 +66,8 @@ class Hides(Broken):
 
 
 class Doubles(Broken):
-    def score(self, experience):
-        return experience.extrinsic.double()
+    def evaluate(self, experience, **needed):
+        return Scored(experience.extrinsic.double(), {}, {})
 
 
 class Centres(Broken):

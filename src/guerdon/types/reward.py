@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from guerdon.types.experience import Chain, Completions, Experience, Item, Labels, Pairs, Rollout
 from guerdon.types.protocols import Spec
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,7 @@ class Reward(nn.Module):
 
     def update(self, experience: Experience | Pairs | Labels) -> dict[str, float]:
         """Learns from experience, comparisons or labels, and returns what to log."""
-        logs: dict[str, float] = {}
-        for part in self.parts:
-            logs |= part.update(experience)
-        return logs
+        return _merge([part.update(experience) for part in self.parts])
 
     def loss(self, experience: Experience, policy: Any) -> Tensor | None:
         """A term for the learner's own objective, or None."""
@@ -247,6 +246,7 @@ class Adopted(Reward):
         for hook in self._HOOKS:
             if hasattr(obj, hook):
                 object.__setattr__(self, hook, getattr(obj, hook))
+        object.__setattr__(self, "needs", frozenset(getattr(obj, "needs", ())))
 
     @property
     def name(self) -> str:
@@ -254,6 +254,18 @@ class Adopted(Reward):
 
     def score(self, experience: Experience, **needed: Any) -> Tensor:
         return self.obj.score(experience, **needed)
+
+    def get_extra_state(self) -> Any:
+        """The state of what is adopted; a module among a module's children has saved itself."""
+        own = not isinstance(self.obj, nn.Module) and hasattr(self.obj, "state_dict")
+        return self.obj.state_dict() if own else None
+
+    def set_extra_state(self, state: Any) -> None:
+        if state is not None:
+            self.obj.load_state_dict(state)
+
+    def __repr__(self) -> str:
+        return repr(self.obj)
 
 
 def as_reward(obj: Any) -> Reward:
@@ -284,7 +296,7 @@ def streams(reward: Reward) -> list[Stream]:
 
 
 def check_score(value: Any, experience: Experience, name: str) -> Tensor:
-    """`value` as a checked score of `experience`: right shape, no infinity, 0 where the experience is padding."""
+    """`value` as a checked score of `experience`: float32, right shape, no infinity, 0 where there is padding."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}.score must return a tensor, got {type(value).__name__}")
     if isinstance(experience, Rollout):
@@ -298,6 +310,7 @@ def check_score(value: Any, experience: Experience, name: str) -> Tensor:
     if tuple(value.shape) not in allowed:
         wanted = " or ".join(str(list(shape)) for shape in allowed)
         raise ValueError(f"{name}.score must have shape {wanted}, got {list(value.shape)}")
+    value = value.float()
     if valid is not None:
         value = value.masked_fill(~valid.bool(), 0.0)
     if bool(value.isinf().any()):
@@ -314,9 +327,9 @@ def _stack(values: list[Tensor], experience: Experience) -> Tensor:
     return torch.stack([v if v.ndim == 2 else torch.where(last, v[:, None], 0.0) for v in values])
 
 
-def _merge(tables: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _merge(tables: list[dict[str, V]]) -> dict[str, V]:
     """One table of all entries; a name that comes again gets a number."""
-    merged: dict[str, Tensor] = {}
+    merged: dict[str, V] = {}
     for table in tables:
         for name, value in table.items():
             unique, n = name, 2

@@ -1,0 +1,115 @@
+import math
+import pickle
+
+import hypothesis.strategies as st
+import pytest
+import samples
+import torch
+from hypothesis import given
+from tensordict import TensorDict
+
+from guerdon.types import FIRST, SECOND, TIE, Chain, Completions, Label, Labels, Pairs, Rollout
+
+
+@pytest.mark.parametrize(
+    ("field", "shape", "said"),
+    [
+        ("extrinsic", (9, 4), "Rollout.extrinsic must have shape [T, B], got [9, 4]: T is 8 in"),
+        ("valid", (8, 3), "Rollout.valid must have shape [T, B], got [8, 3]: B is 4 in"),
+        ("caption", (8, 4), "Rollout.caption must have shape [T+1, B], got [8, 4]: T is 8 in obs, but 7 here"),
+        ("log_prob", (8,), "Rollout.log_prob must have shape [T, B], got [8]"),
+        ("terminated", (8, 4, 1), "Rollout.terminated must have shape [T, B], got [8, 4, 1]"),
+        ("action", (8,), "Rollout.action must have shape [T, B, *], got [8]"),
+    ],
+)
+def test_a_wrong_shape_dies_at_the_door(field, shape, said):
+    with pytest.raises(ValueError) as caught:
+        samples.replace(samples.rollout(), **{field: torch.zeros(shape)})
+    assert said in str(caught.value)
+
+
+def test_observations_have_one_step_more():
+    obs = TensorDict({"obs": torch.zeros(8, 4, 3)}, (8, 4))
+    with pytest.raises(ValueError, match=r"T is 7 in obs, but 8 here"):
+        samples.replace(samples.rollout(), obs=obs)
+
+
+def test_actions_and_extras_may_have_more_dimensions():
+    made = samples.replace(
+        samples.rollout(), action=torch.zeros(8, 4, 2, 5), extra=TensorDict({"goal": torch.zeros(9, 4, 3)}, (9, 4))
+    )
+    assert made.shape == (8, 4)
+
+
+def test_columns_pick_environments():
+    r = samples.replace(
+        samples.rollout(),
+        state=(torch.arange(4.0)[:, None], {"h": torch.arange(4.0)}),
+        extra=TensorDict({"goal": torch.arange(36.0).view(9, 4)}, (9, 4)),
+    )
+    picked = r.columns(torch.tensor([3, 1]))
+    assert picked.shape == (8, 2)
+    for name in ("action", "extrinsic", "valid", "caption", "caption_count", "log_prob"):
+        assert torch.equal(getattr(picked, name), getattr(r, name)[:, [3, 1]])
+    assert torch.equal(picked.obs["obs"], r.obs["obs"][:, [3, 1]])
+    assert torch.equal(picked.extra["goal"], r.extra["goal"][:, [3, 1]])
+    assert picked.state[0].tolist() == [[3.0], [1.0]]
+    assert picked.state[1]["h"].tolist() == [3.0, 1.0]
+    assert r.columns(slice(1, 3)).extrinsic.equal(r.extrinsic[:, 1:3])
+    bare = samples.replace(samples.rollout(), log_prob=None, caption=None, caption_count=None).columns(slice(0, 1))
+    assert bare.caption is None
+    assert bare.state is None
+
+
+def test_a_rollout_pickles():
+    r = samples.rollout()
+    again = pickle.loads(pickle.dumps(r))
+    assert isinstance(again, Rollout)
+    assert again.extrinsic.equal(r.extrinsic)
+    assert again.obs["obs"].equal(r.obs["obs"])
+
+
+def test_completions_count_their_texts_and_columns():
+    made = samples.completions()
+    assert made.shape == (6, 5)
+    with pytest.raises(ValueError, match="text has 2 entries for 6 rows"):
+        samples.replace(made, text=["a", "b"])
+    with pytest.raises(ValueError, match=r"columns\['answer'\] has 1 entries for 6 rows"):
+        samples.replace(made, columns={"answer": ["x"]})
+    with pytest.raises(ValueError, match=r"Completions.mask must have shape \[N, L\]"):
+        samples.replace(made, mask=torch.ones(6, 4))
+    assert isinstance(samples.replace(made, columns={"answer": list("abcdef")}), Completions)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_a_comparison_has_three_outcomes(wrong):
+    Pairs(first=["a"] * 3, second=["b"] * 3, label=torch.tensor([FIRST, SECOND, TIE]))
+    with pytest.raises(ValueError, match="FIRST"):
+        Pairs(first=["a"], second=["b"], label=torch.tensor([wrong]))
+
+
+def test_a_chain_has_one_state_more_than_moves():
+    Chain(states=torch.zeros(5, 2, 3), times=torch.zeros(5), log_prob=torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="K is 4 in states, but 5 here"):
+        Chain(states=torch.zeros(5, 2, 3), times=torch.zeros(5), log_prob=torch.zeros(5, 2))
+
+
+texts = st.text(max_size=20)
+values = st.one_of(st.none(), st.floats(-1e6, 1e6, width=32))
+rows = st.builds(
+    Label, st.one_of(texts, st.tuples(texts, texts)), values, st.one_of(st.none(), texts), texts, texts,
+    st.floats(0, 1e6, width=32),
+)  # fmt: skip
+
+
+@given(st.lists(rows, max_size=6))
+def test_labels_give_back_the_rows_they_were_made_of(made):
+    stacked = Labels.from_rows(made)
+    assert list(stacked.rows()) == made
+    assert [math.isnan(v) for v in stacked.value.tolist()] == [row.value is None for row in made]
+    assert list(pickle.loads(pickle.dumps(stacked)).rows()) == made
+
+
+def test_labels_check_their_shapes():
+    with pytest.raises(ValueError, match=r"Labels.weight must have shape \[N\]"):
+        samples.replace(Labels.from_rows([Label("a", 1.0)]), weight=torch.ones(2))
