@@ -1,4 +1,4 @@
-"""What is there to do? Tasks by name, as many games at once (`make`) or as Gymnasium environments ("guerdon/<name>-v0").
+"""What is there to do? Tasks by name: many games at once (`make`), or Gymnasium environments ("guerdon/<name>-v0").
 
 >>> task = make("NetHackScore", num_envs=64, workers=2)
 >>> task.reset(seed=0)
@@ -60,7 +60,11 @@ def make(
 
     Args:
         name: one of `names`, a MiniHack id ("MiniHack-Room-5x5-v0"), or any Gymnasium id, also "module:Id-v0".
-        num_envs, workers, groups, captions, canonicalise: see `guerdon.tasks.vector.Workers`.
+        num_envs: games in all.
+        workers: processes that step them; 0 steps them here.
+        groups: equal parts of the games that step on their own; 2 lets the policy think about one meanwhile.
+        captions: whether messages are read.
+        canonicalise: the caption that a raw one counts as.
         seed: resets at once, with this seed.
         **options: the game's own, such as observation_keys, crop, max_episode_steps.
 

@@ -85,6 +85,11 @@ def _padded(shape: tuple[int, ...], dtype: str) -> int:
     return -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // 64) * 64
 
 
+def cells(array: np.ndarray) -> Any:
+    """The array's numbers as a memory view, which reads and writes a single one several times faster than an array."""
+    return memoryview(array)  # type: ignore[arg-type]
+
+
 class Interner(dict):
     """Captions as the game wrote them (bytes) -> ids of this worker. `new` holds the texts that nobody was told yet."""
 
@@ -119,9 +124,9 @@ class Lane:
         self.games, self.first, self.captions = games, first, captions
         self.finished: list[dict[str, float]] = []
         self._action = views["action"]
-        self._reward = memoryview(views["reward"])
-        self._flags = [memoryview(views[name]) for name in ("terminated", "truncated", "valid")]
-        self._caption, self._count = memoryview(views["caption"]), memoryview(views["count"])
+        self._reward = cells(views["reward"])
+        self._flags = [cells(views[name]) for name in ("terminated", "truncated", "valid")]
+        self._caption, self._count = cells(views["caption"]), cells(views["count"])
         self._tasks = [_Progress() for _ in games]
         obs = {name[4:]: array for name, array in views.items() if name.startswith("obs/")}
         for j, game in enumerate(games):

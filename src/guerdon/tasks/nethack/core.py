@@ -7,12 +7,17 @@ what the observation keys ask for is filled, since the map's text descriptions a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from nle import nethack
+from nle import nethack as _nethack
 from nle.env.base import NLE_SPACE_ITEMS, SKIP_EXCEPTIONS
 from nle.env.tasks import TASK_ACTIONS
+
+from guerdon.tasks.worker import cells
+
+nethack: Any = _nethack  # most of it is made when it is imported, out of a type checker's sight
 
 ABORTED, RUNNING, DEATH, SUCCESS = -1, 0, 1, 2
 SPACE, ESC, QUIT, YES = ord(" "), 0x1B, 0x80 | ord("q"), ord("y")
@@ -25,7 +30,7 @@ SPACES: dict[str, spaces.Box] = dict(NLE_SPACE_ITEMS)
 
 
 class NetHackGame:
-    """One game of NetHack; the base of all of its tasks, which say when an episode ends (`end`) and what it pays (`pay`).
+    """One game of NetHack; the base of its tasks, which say when an episode ends (`end`) and what a step pays (`pay`).
 
     Args:
         actions: the keys behind the actions; an entry may also be a sequence of keys, pressed within one step.
@@ -100,10 +105,9 @@ class NetHackGame:
         high, wide = self.crop[0] // 2, self.crop[1] // 2
         big = (21 + 2 * high, 79 + 2 * wide)
         self._padded = [np.zeros((*big, *source.shape[2:]), source.dtype) for _, source in self._crops]
-        # Memory views read one number several times faster than arrays do.
-        self.now, self.internal = memoryview(self.buffers["blstats"]), memoryview(self.buffers["internal"])
-        self.before = memoryview(np.zeros_like(self.buffers["blstats"]))
-        self._state, self._message = memoryview(self.buffers["program_state"]), memoryview(self.buffers["message"])
+        self.now, self.internal = cells(self.buffers["blstats"]), cells(self.buffers["internal"])
+        self.before = cells(np.zeros_like(self.buffers["blstats"]))
+        self._state, self._message = cells(self.buffers["program_state"]), cells(self.buffers["message"])
 
     def reset(self, seed: int) -> None:
         """Begins the game of this seed, used for both of NetHack's generators, without its own reseeding."""
@@ -197,7 +201,7 @@ class NetHackGame:
         return self.open_questions or any(words in question for words in SKIP_EXCEPTIONS)
 
     def time_penalty(self) -> float:
-        """nle's penalty of a step that took no game time, and of the time a step took."""
+        """The penalty that nle puts on a step that took no game time, and of the time a step took."""
         passed = self.now[TIME] - self.before[TIME]
         self._frozen = 0 if passed else self._frozen + 1
         frozen, mode = self._frozen, self.penalty_mode
@@ -241,7 +245,7 @@ class NetHackGame:
     def look(self) -> None:
         """Counts the squares seen on this level."""
         key = (self.now[nethack.NLE_BL_DNUM], self.now[nethack.NLE_BL_DLEVEL])
-        self._seen[key] = np.count_nonzero(self.buffers["glyphs"] != nethack.GLYPH_CMAP_OFF)
+        self._seen[key] = int(np.count_nonzero(self.buffers["glyphs"] != nethack.GLYPH_CMAP_OFF))
 
     def observe(self) -> None:
         """Writes what is shown besides the core's own buffers."""

@@ -55,7 +55,7 @@ class Level:
 
 
 def level_game(level: Level, **changed: Any) -> Any:
-    """One game of a level of our own; `changed` are fields of `Level`, or options of `NetHackGame` (crop, scout, ...)."""
+    """One game of a level of our own; `changed` are fields of `Level` or options of `NetHackGame` (crop, ...)."""
     from guerdon.tasks.nethack.minihack_game import OwnLevel
 
     return OwnLevel(level, **changed)

@@ -14,7 +14,7 @@ from unittest import mock
 
 import gymnasium as gym
 import numpy as np
-from nle import nethack
+from gymnasium.envs.registration import load_env_creator
 
 with warnings.catch_warnings():  # minihack imports pkg_resources, which says that it will go away
     warnings.simplefilter("ignore", UserWarning)
@@ -23,7 +23,7 @@ with warnings.catch_warnings():  # minihack imports pkg_resources, which says th
     from minihack.reward_manager import CoordEvent, MessageEvent
 
 from guerdon.tasks.gymnasium_game import GymnasiumGame
-from guerdon.tasks.nethack.core import SUCCESS
+from guerdon.tasks.nethack.core import SUCCESS, nethack
 from guerdon.tasks.nethack.minihack import Action, Level, level_file
 from guerdon.tasks.nethack.score import NetHackStaircase
 
@@ -70,9 +70,10 @@ class RegisteredLevel(NetHackStaircase):
     def __init__(self, env: MiniHack, **options: Any) -> None:
         super().__init__(**options)
         self._env, self._manager = env, None
+        self._blstats: Any = None
         self._short_blstats = env.remove_alignment_blstats and "blstats" in self.observation_space.spaces
         if self._short_blstats:
-            self.observation_space.spaces["blstats"] = env.observation_space["blstats"]
+            self.observation_space.spaces["blstats"] = env.observation_space["blstats"]  # type: ignore[index]
         if env.reward_manager is not None:
             # Events and custom rewards ask the environment about itself: they get one whose game is ours.
             self._manager = copy.deepcopy(env.reward_manager)
@@ -90,7 +91,8 @@ class RegisteredLevel(NetHackStaircase):
     def bind(self, views: dict[str, np.ndarray]) -> None:
         shown = views.get("blstats")
         super().bind({k: v for k, v in views.items() if k != "blstats"} if self._short_blstats else views)
-        self._blstats = (shown, self.buffers["blstats"]) if self._short_blstats else None
+        if self._short_blstats:
+            self._blstats = (shown, self.buffers["blstats"])
         if self._manager is not None:
             keys = self._env._observation_keys
             empty = np.zeros(0)
@@ -142,10 +144,14 @@ def registered(name: str, **options: Any) -> Any:
     except TypeError:  # an option that cannot be remembered, such as a reward manager: build anew each time
         env, settings = _build(name, known)
     if settings is None:
-        return GymnasiumGame(
-            functools.partial(gym.make, name, disable_env_checker=True, **options), reseed=reseed, caption=spoken
-        )
+        return GymnasiumGame(functools.partial(construct, name, **options), reseed=reseed, caption=spoken)
     return RegisteredLevel(env, **settings)
+
+
+def construct(name: str, **options: Any) -> gym.Env:
+    """The environment of an id without wrappers. `gym.make` would keep max_episode_steps for a wrapper of its own."""
+    spec = gym.spec(name)
+    return load_env_creator(spec.entry_point)(**{**spec.kwargs, **options})  # type: ignore[arg-type]
 
 
 def reseed(env: gym.Env, seed: int) -> None:
@@ -165,7 +171,7 @@ def _build(name: str, options: tuple[tuple[str, Any], ...]) -> tuple[MiniHack, d
     The environment stays open: its folder holds the compiled level, which all games of this process then share.
     """
     with mock.patch.object(nethack, "Nethack", wraps=nethack.Nethack) as core:
-        env = gym.make(name, disable_env_checker=True, **dict(options)).unwrapped
+        env = construct(name, **dict(options))
     assert isinstance(env, MiniHack)
     ours = all(getattr(type(env), method) is getattr(MiniHack, method) for method in _STEPPING)
     square = env.obs_crop_h == env.obs_crop_w  # MiniHack shifts other crops
@@ -186,7 +192,7 @@ def _build(name: str, options: tuple[tuple[str, Any], ...]) -> tuple[MiniHack, d
     }
 
 
-_template = functools.lru_cache(maxsize=None)(_build)
+_template = functools.cache(_build)
 
 _RULES = ("character", "penalty_step", "penalty_time", "penalty_mode", "reward_win", "reward_lose")
 
@@ -197,7 +203,7 @@ _STEPPING = (
 """What an environment must have left as MiniHack wrote it to be stepped by our code."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled(des: str) -> str:
     """A folder with the ``nhdat`` of a level (its text), compiled once a process and shared by all of its games."""
     folder = tempfile.TemporaryDirectory(prefix="guerdon-level")

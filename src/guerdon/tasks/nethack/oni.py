@@ -16,10 +16,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from nle import nethack
 from nle.env.tasks import TASK_ACTIONS
 
-from guerdon.tasks.nethack.core import DEPTH, ESC, GETLIN, MORE, RUNNING, SPACE, SUCCESS, YES, YN, NetHackGame, X, Y
+from guerdon.tasks.nethack.core import (
+    DEPTH,
+    ESC,
+    GETLIN,
+    MORE,
+    RUNNING,
+    SPACE,
+    SUCCESS,
+    YES,
+    YN,
+    NetHackGame,
+    X,
+    Y,
+    nethack,
+)
 from guerdon.tasks.nethack.score import NetHackScore
 
 Command = nethack.Command
@@ -129,7 +142,9 @@ class Goal(OniPrompts):
     """Pays `bonus` (50) when the goal is reached, else 0. Ends there, or goes on until death if `continual`."""
 
     def __init__(self, *, continual: bool = False, bonus: float = 50.0, **options: Any) -> None:
-        super().__init__(**({"max_episode_steps": sys.maxsize} if continual else {}) | options)
+        if continual:
+            options.setdefault("max_episode_steps", sys.maxsize)
+        super().__init__(**options)
         self.continual, self.bonus = continual, bonus
 
     def begin(self) -> None:

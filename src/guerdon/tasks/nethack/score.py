@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nle import nethack
-
-from guerdon.tasks.nethack.core import GOLD, ON_STAIRS_DOWN, RUNNING, SCORE, SUCCESS, NetHackGame
+from guerdon.tasks.nethack.core import GOLD, ON_STAIRS_DOWN, RUNNING, SCORE, SUCCESS, NetHackGame, nethack
 
 
 class NetHackScore(NetHackGame):
@@ -53,7 +51,8 @@ class NetHackScout(NetHackGame):
     """Pays the squares newly seen (nle's NetHackScout-v0)."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"scout": True} | options)
+        options.setdefault("scout", True)
+        super().__init__(**options)
 
     def pay(self, status: int) -> float:
         if not self.alive():
