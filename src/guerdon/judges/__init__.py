@@ -4,5 +4,13 @@ from guerdon.judges.errors import JudgeMisconfigured, JudgeUnavailable
 from guerdon.judges.keyword import KeywordJudge
 from guerdon.judges.openai_compatible import OpenAICompatibleJudge
 from guerdon.judges.recorded import RecordedJudge
+from guerdon.judges.transformers_judge import TransformersJudge
 
-__all__ = ["JudgeMisconfigured", "JudgeUnavailable", "KeywordJudge", "OpenAICompatibleJudge", "RecordedJudge"]
+__all__ = [
+    "JudgeMisconfigured",
+    "JudgeUnavailable",
+    "KeywordJudge",
+    "OpenAICompatibleJudge",
+    "RecordedJudge",
+    "TransformersJudge",
+]
