@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from guerdon.judges.store import LabelStore, Row
 from guerdon.types import FIRST, SECOND, TIE, Item, Label
@@ -78,15 +78,16 @@ def labels(
 
 
 def _overview(known: LabelStore, judge: str | None, prompt: str | None, limit: int, console: Console) -> None:
-    table = Table("judge", "prompt", title=f"Labels in {escape(str(known.shown))}")
+    names = (Column(name, overflow="fold") for name in ("judge", "prompt"))
+    table = Table(*names, title=f"Labels in {escape(str(known.shown))}")
     for column in ("captions", "helpful", "pairs", "no label", "by hand", "newest"):
         table.add_column(column, justify="right", no_wrap=True)
     for tally in known.tallies():
         if judge in (None, tally.judge) and prompt in (None, tally.prompt):
             helpful = "" if tally.helpful is None else f"{tally.helpful:.1%}"
             counts = [f"{n:,}" for n in (tally.pairs, tally.unlabelled, tally.by_hand)]
-            names = escape(tally.judge), escape(tally.prompt)
-            table.add_row(*names, f"{tally.captions:,}", helpful, *counts, _when(tally.newest)[:10])
+            key = escape(tally.judge), escape(tally.prompt)
+            table.add_row(*key, f"{tally.captions:,}", helpful, *counts, _when(tally.newest)[:10])
     if not table.row_count:
         console.print(f"no labels in {known.shown}", **_PLAIN)
         return
@@ -119,9 +120,7 @@ def _correct(
             first, second = json.loads(text)
             item = str(first), str(second)
     if isinstance(item, tuple) and value not in (FIRST, SECOND, TIE):
-        raise ValueError(
-            f"the label of a pair is 0 (the first is better), 1 (the second) or 2 (neither), not {value:g}"
-        )
+        raise ValueError(f"the label of a pair is 0 (first better), 1 (second better) or 2 (neither), not {value:g}")
     if isinstance(item, str) and not 0 <= value <= 1:
         raise ValueError(f"the label of a caption is from 0 to 1, not {value:g}")
     keys = [(t.judge, t.prompt) for t in known.tallies() if judge in (None, t.judge) and prompt in (None, t.prompt)]
