@@ -15,6 +15,7 @@ from nle import nethack as _nethack
 from nle.env.base import NLE_SPACE_ITEMS, SKIP_EXCEPTIONS
 from nle.env.tasks import TASK_ACTIONS
 
+from guerdon.tasks.nethack import library
 from guerdon.tasks.worker import cells
 
 nethack: Any = _nethack  # most of it is made when it is imported, out of a type checker's sight
@@ -88,6 +89,7 @@ class NetHackGame:
         self.core = self._nle._pynethack
         self.press, self.done, self.alive = self.core.step, self.core.done, self.core.in_normal_game
         self._scouting, self._frozen = scout, 0
+        self._shares = library.adopt(self._nle.dlpath)
 
     def wanted(self) -> set[str]:
         """The buffers that the task reads beyond what it shows."""
@@ -112,7 +114,9 @@ class NetHackGame:
     def reset(self, seed: int) -> None:
         """Begins the game of this seed, used for both of NetHack's generators, without its own reseeding."""
         self.core.set_initial_seeds(seed, seed, False, None)
-        self.core.reset()
+        self.core.reset()  # loads the library anew
+        if self._shares:
+            library.share(self._nle.dlpath)
         for _ in range(1000):
             if self._state[IN_MOVELOOP]:
                 break
