@@ -198,8 +198,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     folded = {k.lower(): k for k in known}
-    found += [folded[k] for k in difflib.get_close_matches(name.lower(), list(folded), n=3, cutoff=0.5)]
-    unique = list(dict.fromkeys(found))
-    return f": did you mean {' or '.join(unique)}?" if unique else ""
+    found = [folded[k] for k in difflib.get_close_matches(name.lower(), list(folded), n=3, cutoff=0.6)]
+    return f": did you mean {' or '.join(found)}?" if found else ""

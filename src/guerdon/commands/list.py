@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_text
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from guerdon import catalogue
@@ -24,14 +25,15 @@ def list_(*, json: bool = False) -> None:
     table = Table("reward", "pays for", "scores", "claim", "paper", title="Rewards")
     for row in _rows():
         if row["install"]:
-            table.add_row(row["name"], f"[yellow]unavailable: {row['install']}", "", "", "")
+            table.add_row(row["name"], f"[yellow]unavailable: {escape(row['install'])}", "", "", "")
             continue
-        paper = f"[link={row['link']}]{row['paper']}[/link]" if row["link"] else row["paper"]
+        paper = escape(row["paper"])
+        paper = f"[link={row['link']}]{paper}[/link]" if row["link"] else paper
         colour = _COLOURS.get(row["status"], "dim")
-        table.add_row(row["name"], row["rewards"], row["scores"], f"[{colour}]{row['status']}[/]", paper)
+        table.add_row(row["name"], escape(row["rewards"]), row["scores"], f"[{colour}]{row['status']}[/]", paper)
     judges = Table("judge", "answers with", title="Judges")
     for name, does in _judges().items():
-        judges.add_row(name, does)
+        judges.add_row(name, escape(does))
     console = Console()
     console.print(table)
     console.print(judges)
