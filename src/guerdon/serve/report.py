@@ -101,7 +101,7 @@ def _head(title: str, runs: list[Run]) -> str:
 def _task(runs: list[Run], heading: str, drawn: list[dict[str, Any]], captions: int) -> list[str]:
     """Everything about the runs on one task."""
     compared = arms(runs)
-    colours = _colours(compared)
+    colours = palette(compared)
     key = measure(compared)
     parts = [f"<h2>{text(heading)}</h2>"] if heading else []
     if said := notes(compared):
@@ -121,17 +121,15 @@ def _task(runs: list[Run], heading: str, drawn: list[dict[str, Any]], captions: 
         parts.append(f'<div class="legend">{names}</div>')
         parts.append(f'<div class="grid-of">{_charts(first, compared, colours, drawn)}</div>')
     if rest:
-        inside = f'<div class="inside"><div class="grid-of">{_charts(rest, compared, colours, drawn)}</div></div>'
-        parts.append(
-            f"<details><summary>More curves: the learner, the labels, single terms</summary>{inside}</details>"
-        )
+        inside = f'<div class="grid-of">{_charts(rest, compared, colours, drawn)}</div>'
+        parts.append(_details("More curves: the learner, the labels, single terms", inside))
     parts += _captions(compared, colours, captions)
     parts += _labels(runs)
     parts += _configuration(compared, colours)
     return parts
 
 
-def _colours(compared: list[Arm]) -> list[int]:
+def palette(compared: list[Arm]) -> list[int]:
     """A colour number an arm; grey for what trains without a judge, if there is one such arm among others."""
     plain = [arm for arm in compared if kind(arm) == "no feedback"]
     grey = plain[0] if len(plain) == 1 and len(compared) > 1 else None
