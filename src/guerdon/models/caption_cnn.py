@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from guerdon.parts.caption_labels import grown
+from guerdon.parts.growing import Memo
 from guerdon.parts.pair_loss import pair_loss
 from guerdon.types import Captions
 
@@ -18,6 +17,9 @@ Head = Literal["classification", "ranking"]
 
 _STAGES = ((7, True), (7, True), (3, False), (3, False), (3, False), (3, True))
 """Kernel of each convolution, and whether a maximum over 3 follows. 256 characters become 5 columns."""
+
+_TOGETHER = {"cpu": 64, "cuda": 2048}
+"""Captions that go through the convolutions at once."""
 
 
 class CaptionCNN(nn.Module):
@@ -61,9 +63,18 @@ class CaptionCNN(nn.Module):
         return self.out(x).squeeze(-1) if self.out.out_features == 1 else self.out(x)
 
     def _columns(self, captions: Tensor) -> Tensor:
-        """[n, 64, 5]. Of `length` columns only the first x.shape[-1] are held; the others equal the last one held."""
+        """[n, 64, 5], worked out for captions of similar length together."""
+        together = _TOGETHER.get(captions.device.type, len(captions))
+        if len(captions) <= together:
+            return self._stages(captions)
+        order = _lengths(captions).argsort()
+        columns = torch.cat([self._stages(captions[some]) for some in order.split(together)])
+        return columns[order.argsort()]
+
+    def _stages(self, captions: Tensor) -> Tensor:
+        """Of `length` columns only the first x.shape[-1] are held; the others equal the last one held."""
         length = captions.shape[1]
-        used = int((captions != 0).any(0).nonzero().amax()) + 1 if bool(captions.any()) else 0
+        used = int(_lengths(captions).amax()) if len(captions) else 0
         x = self.embed(captions[:, : min(used + 1, length)].int()).transpose(1, 2)
         for (kernel, pooled), conv in zip(_STAGES, self.convs, strict=True):
             x, length = _repeat_last(x, min(x.shape[-1] + kernel - 1, length)), length - kernel + 1
@@ -74,13 +85,19 @@ class CaptionCNN(nn.Module):
         return _repeat_last(x, length)
 
 
+def _lengths(captions: Tensor) -> Tensor:
+    """Characters of each caption up to its last, [n]."""
+    places = torch.arange(1, captions.shape[1] + 1, dtype=torch.int32, device=captions.device)
+    return ((captions != 0) * places).amax(1)
+
+
 def _repeat_last(x: Tensor, length: int) -> Tensor:
     """`x` [n, c, m] with its last column repeated, or cut, to `length` columns."""
     return F.pad(x, (0, length - x.shape[-1]), mode="replicate" if length > x.shape[-1] else "constant")
 
 
 class CaptionModel(nn.Module):
-    """A CaptionCNN over the ids of a caption table, with its Adam; it reads a caption once for each state of them.
+    """A CaptionCNN over the ids of a caption table, with its Adam. No weights read a caption twice.
 
     Args:
         captions: the table that ids belong to.
@@ -89,8 +106,6 @@ class CaptionModel(nn.Module):
         clip: largest norm of the gradient; None for no limit.
         generator: draws the initial weights.
     """
-
-    values: Tensor  # float32 [captions]: what the present weights say of a caption, NaN where they were not asked
 
     def __init__(
         self,
@@ -105,18 +120,15 @@ class CaptionModel(nn.Module):
         self.captions, self.clip = captions, clip
         self.net = CaptionCNN(head, generator=generator)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=lr)
-        self.register_buffer("values", torch.zeros(0), persistent=False)
+        self.memo = Memo()  # what the present weights say of a caption
 
-    @torch.no_grad()
     def value(self, ids: Tensor) -> Tensor:
         """float32 [n]: log-odds of label 1, or the score. Only captions new to the present weights are read."""
-        ids = ids.to(self.values.device).long()
-        self.values = grown(self.values, int(ids.max()) + 1 if len(ids) else 0, fill=math.nan)
-        unread = ids[self.values[ids].isnan()].unique()
-        for some in unread.split(512):
-            out = self.net(self._encode(some))
-            self.values[some] = out if out.ndim == 1 else out[:, 1] - out[:, 0]
-        return self.values[ids]
+        return self.memo.of(ids, self._read)
+
+    def _read(self, ids: Tensor) -> Tensor:
+        out = torch.cat([self.net(self._encode(some)) for some in ids.split(4096)])
+        return out if out.ndim == 1 else out[:, 1] - out[:, 0]
 
     def step(self, ids: Tensor, target: Tensor, weight: Tensor, generator: torch.Generator) -> dict[str, float]:
         """One Adam step on the mean of weight x cross-entropy; returns the loss and the accuracy before it.
@@ -137,14 +149,14 @@ class CaptionModel(nn.Module):
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         self.optimiser.step()
-        self.values.fill_(math.nan)
+        self.memo.forget()
         logs, sided = {"loss": float(loss.detach())}, target != 0.5
         if bool(sided.any()):
             logs["accuracy"] = float(((two[:, 1] > two[:, 0]) == (target > 0.5))[sided].float().mean())
         return logs
 
     def _encode(self, ids: Tensor) -> Tensor:
-        return self.captions.encode(ids).to(self.values.device)
+        return self.captions.encode(ids).to(self.memo.values.device)
 
     def _apply(self, fn: Callable, recurse: bool = True) -> CaptionModel:
         super()._apply(fn, recurse)
@@ -156,7 +168,7 @@ class CaptionModel(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.optimiser.load_state_dict(state)
-        self.values.fill_(math.nan)
+        self.memo.forget()
 
 
 def seed_from(generator: torch.Generator | None) -> int:

@@ -8,18 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guerdon.parts.growing import grown
 from guerdon.types import Captions
-
-_START = 1024
-
-
-def grown(tensor: Tensor, size: int, fill: float = 0) -> Tensor:
-    """`tensor`, or a longer copy if it has fewer than `size` rows. Doubles, so that growing costs O(1) a row."""
-    if size <= len(tensor):
-        return tensor
-    longer = tensor.new_full((max(size, 2 * len(tensor), _START), *tensor.shape[1:]), fill)
-    longer[: len(tensor)] = tensor
-    return longer
 
 
 def pack(captions: Captions, ids: Tensor) -> dict[str, Any]:
@@ -56,10 +46,10 @@ class CaptionLabels(nn.Module):
     def __init__(self, captions: Captions, *, width: int = 1) -> None:
         super().__init__()
         self.captions, self.width, self.count = captions, width, 0
-        self.register_buffer("ids", torch.zeros(_START, width, dtype=torch.int32), persistent=False)
-        self.register_buffer("value", torch.zeros(_START), persistent=False)
-        self.register_buffer("weight", torch.zeros(_START), persistent=False)
-        self.register_buffer("row", torch.full((_START,), -1, dtype=torch.int32), persistent=False)
+        self.register_buffer("ids", torch.zeros(1, width, dtype=torch.int32), persistent=False)
+        self.register_buffer("value", torch.zeros(1), persistent=False)
+        self.register_buffer("weight", torch.zeros(1), persistent=False)
+        self.register_buffer("row", torch.full((1,), -1, dtype=torch.int32), persistent=False)
 
     def __len__(self) -> int:
         return self.count

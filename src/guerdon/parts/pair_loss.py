@@ -6,7 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guerdon.types import FIRST, TIE
+from guerdon.types import FIRST, SECOND, TIE
+
+PREFERENCE: dict[float | None, float] = {FIRST: 0.0, SECOND: 1.0, TIE: 0.5}
+"""The probability, by a comparison's outcome, that the second is better."""
 
 
 def pair_loss(first: Tensor, second: Tensor, label: Tensor, *, margin: float | Tensor = 0.0) -> Tensor:

@@ -1,5 +1,7 @@
 """What does a language model say of it?"""
 
+from guerdon.rewards.feedback.ellm import ELLM
+from guerdon.rewards.feedback.motif import Motif
 from guerdon.rewards.feedback.oni import ONI
 
-__all__ = ["ONI"]
+__all__ = ["ELLM", "ONI", "Motif"]

@@ -11,12 +11,11 @@ from torch import Tensor
 from guerdon.models.caption_cnn import CaptionModel, seed_from
 from guerdon.parts.caption_labels import CaptionLabels, pack, unpack
 from guerdon.parts.caption_pay import by_last_sight, paid_captions, pay_captions
+from guerdon.parts.pair_loss import PREFERENCE
 from guerdon.parts.running_moments import RunningMoments
-from guerdon.types import FIRST, SECOND, TIE, About, Experience, Item, Labels, Pairs, Reward, Rollout, Spec
+from guerdon.types import About, Experience, Item, Labels, Pairs, Reward, Rollout, Spec
 
 THRESHOLDS = {"retrieval": None, "classification": 0.5, "ranking": -0.5}
-PREFERENCE: dict[float | None, float] = {FIRST: 0.0, SECOND: 1.0, TIE: 0.5}
-"""How likely an outcome makes the second of a pair the better one."""
 
 
 class ONI(Reward):
