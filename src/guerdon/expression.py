@@ -165,7 +165,7 @@ class _Reader:
         try:
             module = importlib.import_module(module_name)
         except ImportError as error:
-            raise self.error(func, f"cannot import {module_name}: {error}") from error
+            raise self.error(func, f"cannot import {module_name}: {error}; is its folder on PYTHONPATH?") from error
         made = getattr(module, name, None)
         if not self.fits(made):
             known = [key for key, value in vars(module).items() if self.fits(value)]
