@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import pytest
 import samples
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from guerdon.expression import ExpressionError, parse, parse_judge, parse_reward
 from guerdon.judges import RecordedJudge
@@ -127,7 +127,7 @@ ERRORS = [
     ("RecordedJudge()", "no reward is called RecordedJudge", "^"),
     ("0.1 * Extrinsic", "write Extrinsic() with parentheses", "      ^^^^^^^^^"),
     ("a.b:C", "write a.b:C() with parentheses", "^^^^^"),
-    ("ONI(modle='ranking')", "ONI has no keyword 'modle': did you mean model?; it knows model, power, ", "    ^^^^^"),
+    ("ONI(modell='ranking')", "ONI has no keyword 'modell': did you mean model?; it knows model, power, ", "    ^^^^^^"),
     ("Extrinsic(scale=2)", "Extrinsic has no keyword 'scale'; it takes no keywords", "          ^^^^^"),
     ("Extrinsic(2)", "Extrinsic takes 0 arguments without a name; by name: nothing", "          ^"),
     ("Clip(Extrinsic(), -1)", "Clip takes 1 arguments without a name; by name: low, high", "                  ^^"),
@@ -225,7 +225,10 @@ def test_repr_is_an_expression_that_makes_it_again(made):
             assert one.weight == two.weight
 
 
-@given(st.text(alphabet="ONICliplow(=):,.*+-1'\"[]{} é\n", max_size=30))
+@given(st.one_of(st.text(alphabet="ONICliplow(=):,.*+-1'\"[]{} é\n", max_size=30), st.text(max_size=9)))
+@example("Extrinsic()\0")
+@example("-" * 50_000 + "1")
+@example("(" * 5_000 + "1")
 @settings(max_examples=300, deadline=None)
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(ExpressionError):  # and no other error

@@ -69,6 +69,8 @@ class _Reader:
         except SyntaxError as error:
             column = max((error.offset or 1) - 1, 0)
             raise ExpressionError(self._point(f"cannot read this {self.kind}: {error.msg}", column, 1)) from None
+        except (ValueError, RecursionError, MemoryError) as error:  # a null byte; thousands of brackets or signs
+            raise ExpressionError(f"cannot read this {self.kind}: {error or 'it is nested too deep'}") from None
         return self.visit(tree.body)
 
     def visit(self, node: ast.expr) -> Any:
