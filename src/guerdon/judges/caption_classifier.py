@@ -14,11 +14,15 @@ class CaptionClassifier:
     character n-grams: what a caption means stands in its sentence, letters mostly tell item names apart.
     """
 
-    def fit(self, captions: Sequence[str], helpful: Sequence[float], value: Sequence[float]) -> CaptionClassifier:
+    def fit(
+        self,
+        captions: Sequence[str] | np.ndarray,
+        helpful: Sequence[float] | np.ndarray,
+        value: Sequence[float] | np.ndarray,
+    ) -> CaptionClassifier:
         """Learns from judged captions; `helpful` counts as 1 from 0.5 on."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression, Ridge
-
         from threadpoolctl import threadpool_limits
 
         target = np.asarray(helpful) >= 0.5
@@ -34,7 +38,7 @@ class CaptionClassifier:
                 )
         return self
 
-    def predict(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, captions: Sequence[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each caption: helpful (0 or 1), and its value rounded to a whole number inside the fitted range."""
         features = self._words.transform(captions)
         value = np.clip(np.round(self._value.predict(features)), *self._range)
