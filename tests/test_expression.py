@@ -127,7 +127,7 @@ ERRORS = [
     ("RecordedJudge()", "no reward is called RecordedJudge", "^"),
     ("0.1 * Extrinsic", "write Extrinsic() with parentheses", "      ^^^^^^^^^"),
     ("a.b:C", "write a.b:C() with parentheses", "^^^^^"),
-    ("ONI(models='ranking')", "ONI has no keyword 'models': did you mean model?; it knows model, power, ", "    ^^^^^^"),
+    ("ONI(models='ranking')", "ONI has no keyword 'models': did you mean model?; it knows model, ", "    ^^^^^^"),
     ("Extrinsic(scale=2)", "Extrinsic has no keyword 'scale'; it takes no keywords", "          ^^^^^"),
     ("Extrinsic(2)", "Extrinsic takes 0 arguments without a name; by name: nothing", "          ^"),
     ("Clip(Extrinsic(), -1)", "Clip takes 1 arguments without a name; by name: low, high", "                  ^^"),
