@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("shared machines", deadline=None)  # their speed varies
+hypothesis.settings.load_profile("shared machines")
 
 MISSING = ("needs ", "could not import ")
 

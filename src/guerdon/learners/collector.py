@@ -64,9 +64,9 @@ class Collector:
         """Arrays [T+1, B, ...] of what comes with every observation."""
         shape = (length + 1, self.task.num_envs)
         space = self.task.single_observation_space
-        buffers = {f"obs/{k}": np.empty(shape + s.shape, s.dtype) for k, s in space.items()}  # type: ignore[operator]
+        buffers = {f"obs/{k}": aligned(shape + s.shape, s.dtype) for k, s in space.items()}  # type: ignore[operator]
         if self.task.captions is not None:
-            buffers |= {k: np.empty(shape, np.int32) for k in ("caption", "caption_count")}
+            buffers |= {k: aligned(shape, np.int32) for k in ("caption", "caption_count")}
         return buffers
 
     def _write(self, buffers: dict[str, np.ndarray], step: Any, where: tuple) -> None:
@@ -85,8 +85,8 @@ class Collector:
         buffers = self._buffers(length)
         for k, v in self._now.items():
             buffers[k][0] = v
-        flags = {k: np.empty((length, n), bool) for k in ("terminated", "truncated", "valid")}
-        paid = np.empty((length, n), np.float32)
+        flags = {k: aligned((length, n), bool) for k in ("terminated", "truncated", "valid")}
+        paid = aligned((length, n), np.float32)
         discrete = isinstance(self.task.single_action_space, spaces.Discrete)
         action_shape = self.task.single_action_space.shape or ()
         actions = torch.empty((length, n, *action_shape), dtype=torch.int64 if discrete else torch.float32)
@@ -145,6 +145,11 @@ class Collector:
         )
         self.clock.lap("copy")
         return Collected(rollout, value, starts, finished)
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An empty array where PyTorch puts its tensors, on 64 bytes: elsewhere a product's last bits may vary by place."""
+    return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
 
 
 def _part(state: Tensor | None, cols: slice) -> Tensor | None:

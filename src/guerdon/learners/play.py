@@ -51,7 +51,8 @@ class Player:
         self.task = run.make_task(num_envs=envs, workers=workers, groups=1, **changed)
         try:
             learner.build(self.task, run.reward, seed=seed, device=run.config.device)
-            learner.task.load_state_dict(state["learner"]["task"])
+            if self.task.captions is not None:  # ids as in training; the games themselves are fresh
+                self.task.captions.load_state_dict(state["learner"]["task"]["captions"])
             learner.policy.load_state_dict(state["learner"]["policy"])
             run.reward.load_state_dict(state["learner"]["reward"])
             learner.collector.start(seed)

@@ -43,7 +43,7 @@ class PPO:
         hidden: of the core.
         keys: observation keys that the policy sees; None means all.
         separate: give the critic a network of its own (feed-forward only).
-        threads: CPU threads while learning; None leaves PyTorch's setting.
+        threads: CPU threads while learning. Small networks are fastest on one, which leaves a core to games and judge.
 
     Defaults are CleanRL's and Stable-Baselines3's for discrete actions where those agree, else our choice.
     """
@@ -70,7 +70,7 @@ class PPO:
         hidden: int = 128,
         keys: tuple[str, ...] | None = None,
         separate: bool = False,
-        threads: int | None = None,
+        threads: int = 1,
     ) -> None:
         if estimator not in ("gae", "vtrace"):
             raise ValueError(f"estimator must be 'gae' or 'vtrace', not {estimator!r}")
@@ -120,8 +120,7 @@ class PPO:
 
     def collect(self) -> Collected:
         """The next rollout of the current policy."""
-        if self.threads:
-            torch.set_num_threads(1)  # the other cores step games meanwhile
+        torch.set_num_threads(1)  # the other cores step games meanwhile
         collected = self.collector.collect()
         self.steps += self.steps_per_iteration
         return collected
@@ -136,8 +135,7 @@ class PPO:
 
     def learn(self, collected: Collected, scored: list[Scored], *, progress: float = 0.0) -> dict[str, float]:
         """Improves the policy on one scored rollout; `progress` in [0, 1] is how much of the run is over."""
-        if self.threads:
-            torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.threads)
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * (1.0 - progress if self.anneal else 1.0)
         rollout, sums, updates = collected.rollout.to(self.device), {}, 0

@@ -206,13 +206,12 @@ class _Training:
         reason = "finished"
         try:
             with _interrupts() as interrupted, open(self.folder / "progress.jsonl", "a") as rows:
-                board = _board(self.folder)
+                board = _Board(self.folder)
                 while learner.steps < config.steps:
                     row = self.iterate()
                     rows.write(json.dumps(row) + "\n")
                     rows.flush()
-                    for name, value in row.items():
-                        board.add_scalar(name, value, learner.steps)
+                    board.add(row)
                     if self.progress is not None:
                         self.progress(row)
                     if interrupted.is_set():
@@ -360,10 +359,27 @@ def _whole_lines(path: Path) -> Iterator[str]:
         yield line
 
 
-def _board(folder: Path) -> Any:
-    from torch.utils.tensorboard.writer import SummaryWriter  # slow to import
+class _Board:
+    """TensorBoard's copy of the rows. Where it cannot be written it is given up with a warning; the run goes on."""
 
-    return SummaryWriter(str(folder / "tensorboard"))
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter  # slow to import
+
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
+
+    def add(self, row: dict[str, float]) -> None:
+        if self._writer is None:
+            return
+        try:
+            for name, value in row.items():
+                self._writer.add_scalar(name, value, int(row["step"]))
+        except OSError as error:
+            print(f"warning: no more rows for TensorBoard ({error}); progress.jsonl has them all")
+            self._writer = None
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 @contextmanager
