@@ -82,7 +82,7 @@ class Workers:
             self._lanes = None
             self._team = [_spawn(memory[0], common | {"rows": rows}) for rows in self._rows]
             os.close(memory[0])
-            self._finalizer = weakref.finalize(self, _end, self._team)
+            self._finalizer = weakref.finalize(self, _end, self._team, os.getpid())
             for w in range(workers):
                 self._read(w)
         else:
@@ -249,7 +249,9 @@ def _spawn(memory: int, setup: dict[str, Any]) -> tuple[subprocess.Popen, Connec
     return process, conn
 
 
-def _end(team: list[tuple[subprocess.Popen, Connection]]) -> None:
+def _end(team: list[tuple[subprocess.Popen, Connection]], owner: int) -> None:
+    if os.getpid() != owner:
+        return  # a forked child that goes; the workers are its parent's
     for _, conn in team:
         with contextlib.suppress(OSError):  # it may be gone already
             conn.send_bytes(bytes((QUIT,)))

@@ -46,6 +46,8 @@ class NetHackGame:
         hackdir: the folder of the ``nhdat`` to play with; None: nle's.
     """
 
+    quits = True  # whether the last observation is the one after leaving the game, as it is with nle
+
     def __init__(
         self,
         *,
@@ -123,7 +125,7 @@ class NetHackGame:
             self.press(SPACE)
         else:
             raise RuntimeError(f"NetHack (seed {seed}) asked 1000 questions before the first turn")
-        self.steps, self.depth, self.status = 0, self.now[DEPTH], RUNNING
+        self.steps, self.depth, self._said = 0, self.now[DEPTH], None
         self._seen: dict[tuple[int, int], int] = {}
         self.begin()
         self.observe()
@@ -147,7 +149,9 @@ class NetHackGame:
         return reward, bool(status), False
 
     def message(self) -> bytes:
-        """What the top line says, up to its first zero."""
+        """What the top line says, up to its first zero; after an end, what it said before the game was left."""
+        if self._said is not None:
+            return self._said
         raw = self._message.tobytes()
         return raw[: raw.index(0)] if raw[-1] == 0 else raw.partition(b"\0")[0]
 
@@ -220,7 +224,6 @@ class NetHackGame:
 
     def _close_episode(self, status: int, done: bool) -> None:
         bl = self.now if self.alive() else self.before  # the core clears its line when the game is over
-        self.status = status
         self._stats = {
             "depth": float(max(self.depth, bl[DEPTH])),
             "gold": float(bl[GOLD]),
@@ -231,7 +234,8 @@ class NetHackGame:
             **({"scout": float(self.scout())} if self._scouting else {}),
             **self.measure(status),
         }
-        if not done:
+        if self.quits and not done:
+            self._said = self.message()
             self._quit()
 
     def _quit(self) -> None:

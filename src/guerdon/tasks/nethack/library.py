@@ -26,7 +26,7 @@ _symbol_offset: int | None = None
 
 
 def adopt(path: str) -> bool:
-    """Whether the library copy at `path` can share its code; the first one asked about becomes the one that is shared."""
+    """Whether the library copy at `path` can share its code. The first one asked about is the one that all share."""
     global _source, _content, _segments
     if not _SUPPORTED:
         return False

@@ -35,7 +35,9 @@ _KEYS = {
 
 
 class OwnLevel(NetHackStaircase):
-    """A `Level` as a game."""
+    """A `Level` as a game. The last observation of an episode is the level as it was then."""
+
+    quits = False
 
     def __init__(self, level: Level, **changed: Any) -> None:
         ours = {field.name for field in dataclasses.fields(Level)}

@@ -52,7 +52,11 @@ class OniPrompts(NetHackGame):
     - "y" where NetHack asks what to eat or drink answers with the first letter it lists.
     - A skill that can be enhanced is enhanced at once, which takes no time; the message that said so stays shown.
     - Casting casts the first spell (slot a), and leaves the direction to the agent.
+
+    The last observation of an episode is the game as it was then, not as it was left.
     """
+
+    quits = False
 
     def __init__(
         self, *, actions: Sequence[Any] = ONI_ACTIONS, max_episode_steps: int = 5000, scout: bool = True, **options: Any
