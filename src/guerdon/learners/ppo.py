@@ -91,6 +91,7 @@ class PPO:
         """Makes the networks, builds the reward and resets the games. Call once, before `iterate`."""
         self.task, self.reward, self.device, self.clock = task, reward, torch.device(device), Clock()
         self.streams = streams(reward)
+        torch.set_num_threads(1)  # first weights too come out the same whatever the number of cores
         self.generator = torch.Generator(device=self.device).manual_seed(seed)
         spec = Spec(task.single_observation_space, task.single_action_space, task.captions, task.num_envs)
         reward.build(spec, device=self.device, generator=torch.Generator(device=self.device).manual_seed(seed + 1))
