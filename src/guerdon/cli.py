@@ -41,6 +41,7 @@ def main(args: list[str] | None = None) -> None:
         )
     import tyro
 
+    sys.path.insert(0, "")  # so that module:MyReward() finds a module in the current folder
     module, _, function = COMMANDS[args[0]][0].partition(":")
     command = getattr(importlib.import_module(f"guerdon.commands.{module}"), function)
     try:
