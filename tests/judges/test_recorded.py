@@ -2,12 +2,14 @@ import asyncio
 import gzip
 import json
 import pickle
+from contextlib import closing
 from itertools import pairwise
 
 import pytest
 
 from guerdon.judges import RecordedJudge
 from guerdon.judges.record import read_record
+from guerdon.judges.store import LabelStore
 from guerdon.types import FIRST, SECOND, TIE, Label
 
 RECORD = read_record()
@@ -177,6 +179,22 @@ def test_a_record_of_ones_own(tmp_path, name):
     assert judge.name == "RecordedJudge()"
 
 
+def test_the_answers_in_a_label_store_are_a_record(tmp_path):
+    with closing(LabelStore(tmp_path / "labels.sqlite")) as store:
+        rows = [
+            ("a door opens", 0.9),
+            ("a wall", 0.0),
+            ("hm", None),
+            (("a wall", "a door opens"), SECOND),
+            (("x", "y"), TIE),
+        ]
+        store.put([Label(i, v, None if v is not None else "unparseable", "m", "p") for i, v in rows])
+        store.export(tmp_path / "labels.jsonl")
+    judge = RecordedJudge(record=str(tmp_path / "labels.jsonl"), unseen="unlabelled")
+    assert values(judge, *(item for item, _ in rows)) == [value for _, value in rows]
+    assert values(judge, ("a door opens", "a wall")) == [FIRST]
+
+
 def test_a_record_of_one_kind_of_label_guesses_that(tmp_path):
     judge = RecordedJudge(
         record=write(tmp_path / "r.jsonl", {"caption": "a", "helpful": 1}, {"caption": "b", "helpful": 1})
@@ -194,6 +212,9 @@ def test_a_record_of_one_kind_of_label_guesses_that(tmp_path):
         ('{"caption": 3, "helpful": 1}', "line 2: 'caption' must be a text"),
         ('{"a": "x", "preferred": "a"}', "line 2: the key 'b' is missing"),
         ('{"a": "x", "b": "y", "preferred": "c"}', "line 2: 'preferred' must be 'a', 'b' or 'tie', got 'c'"),
+        ('{"item": ["x", "y"], "value": 7}', "line 2: 'preferred' must be 'a', 'b' or 'tie', got 7"),
+        ('{"item": ["x"], "value": 1}', "line 2: not enough values"),
+        ('{"item": "x"}', "line 2: the key 'value' is missing"),
         ('{"text": "x"}', "line 2: expected the keys"),
         ("[1, 2]", "line 2: expected a JSON object"),
     ],

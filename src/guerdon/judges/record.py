@@ -36,8 +36,10 @@ def read_record(path: str | Path | None = None) -> Record:
     """Reads a record; without `path`, the NetHack captions that come with the package.
 
     A line is one JSON object: ``{"caption": text, "helpful": 0..1}``, if wished with a ``"value"`` on any finer scale
-    and a ``"template"``; or ``{"a": text, "b": text, "preferred": "a", "b" or "tie"}``. Other keys and empty lines are
-    ignored. Files that end in .gz are unpacked. Of two lines about the same caption the later one counts.
+    and a ``"template"``; or ``{"a": text, "b": text, "preferred": "a", "b" or "tie"}``; or a row that
+    ``guerdon labels STORE --export`` wrote, so that the answers of a paid judge can be replayed; its rows with a reason
+    in place of a label are left out. Other keys and empty lines are ignored. Files that end in .gz are unpacked. Of two
+    lines about the same caption the later one counts.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -65,6 +67,15 @@ def read_record(path: str | Path | None = None) -> Record:
 def _read_line(row: Any, record: Record) -> None:
     if not isinstance(row, dict):
         raise TypeError(f"expected a JSON object, got {json.dumps(row)[:60]}")
+    if "item" in row:  # of a label store
+        if row["value"] is None:
+            return
+        if isinstance(row["item"], str):
+            row = {"caption": row["item"], "helpful": row["value"]}
+        else:
+            preferred = {outcome: word for word, outcome in PREFERRED.items()}
+            first, second = row["item"]
+            row = {"a": first, "b": second, "preferred": preferred.get(row["value"], row["value"])}
     if "caption" in row:
         helpful = _number(row, "helpful")
         if not 0 <= helpful <= 1:
