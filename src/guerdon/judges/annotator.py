@@ -13,7 +13,7 @@ import uuid
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
 from contextlib import suppress
-from itertools import count, takewhile
+from itertools import count, islice, takewhile
 from multiprocessing import Pipe, get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
@@ -149,13 +149,20 @@ class Annotator:
             self._ring()
 
     def _drop(self) -> None:
-        """Forgets the oldest beyond capacity. With `delay_steps` that is of all owed, so as not to depend on time."""
+        """Forgets the oldest beyond capacity. With `delay_steps` that is of all owed, so as not to depend on time.
+
+        When the judge has failed and training goes on, it forgets all that will not be answered any more.
+        """
         owed = self._waiting if self.delay_steps is None else self._due
-        while len(owed) > (0 if self._failure else self.capacity):
-            item, _ = owed.popitem(last=False)
+        if self._failure and self.on_failure == "continue":
+            lost = [item for item in owed if item not in self._answers]
+        else:
+            lost = list(islice(owed, max(0, len(owed) - self.capacity)))
+        for item in lost:
+            del owed[item]
             self._waiting.pop(item, None)
             self._answers.pop(item, None)
-            self._totals["dropped"] += 1
+        self._totals["dropped"] += len(lost)
 
     def poll(self) -> list[Label]:
         """Labels, and reasons why there are none, that came since the last call. Waits only with `delay_steps`.
