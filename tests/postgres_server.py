@@ -25,9 +25,14 @@ def _program(name: str) -> str:
 
 
 class PostgresServer:
-    """`start`, `kill` (-9) and `stop` it; `database` makes a new, empty one and returns its URL."""
+    """`start`, `kill` (-9) and `stop` it; `database` makes a new, empty one and returns its URL.
 
-    def __init__(self) -> None:
+    Args:
+        durable: write through to the disk, as a server of use does; tests need only what outlives a process.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._flags = [] if durable else ["-F"]
         initdb, self._postgres = _program("initdb"), _program("postgres")
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:  # the server refuses to run as root
@@ -55,7 +60,7 @@ class PostgresServer:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:  # the killed one's children may linger
-                where = ["-D", f"{self.folder}/data", "-p", str(self.port), "-h", "127.0.0.1", "-k", "", "-F"]
+                where = ["-D", f"{self.folder}/data", "-p", str(self.port), "-h", "127.0.0.1", "-k", "", *self._flags]
                 with open(self.folder / "log", "ab") as log:
                     self._process = subprocess.Popen(
                         [self._postgres, *where], cwd=self.folder, stdout=log, stderr=log, **self._as
