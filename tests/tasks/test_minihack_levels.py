@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, deque
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,18 +22,18 @@ HALLS = ("Gallery", "Museum", "Catacomb")
 JUDGE = RecordedJudge()
 
 
-def helpful(captions: list[str]) -> dict[str, float]:
+def helpful(captions: list[str]) -> dict[Any, float]:
     """What the recorded judge says of these."""
-    return {label.item: label.value for label in asyncio.run(JUDGE.judge(captions))}
+    return {label.item: label.value or 0.0 for label in asyncio.run(JUDGE.judge(captions))}
 
 
 def layout(name: str) -> tuple[list[str], tuple[int, int], tuple[int, int]]:
     """Map, start and stairs of a level file, as (x, y) on that map."""
     text = level_file(LEVELS[name].des)
-    rows = re.search(r"MAP\n(.*)\nENDMAP", text, re.S)[1].split("\n")
-    start = tuple(map(int, re.search(r"BRANCH:\((\d+),(\d+)", text).groups()))
-    stairs = tuple(map(int, re.search(r"STAIR:\((\d+),(\d+)\)", text).groups()))
-    return rows, start, stairs
+    rows = text.split("MAP\n")[1].removesuffix("\nEND").split("\n")
+    (start,) = re.findall(r"BRANCH:\((\d+),(\d+)", text)
+    (stairs,) = re.findall(r"STAIR:\((\d+),(\d+)", text)
+    return rows, (int(start[0]), int(start[1])), (int(stairs[0]), int(stairs[1]))
 
 
 def shortest(rows: list[str], start: tuple[int, int], goal: tuple[int, int]) -> list[tuple[int, int]]:
@@ -56,7 +57,7 @@ class Walk:
 
     def __init__(self, name: str, seed: int) -> None:
         self.rows, self.start, self.stairs = layout(name)
-        self.task = tasks.make(name, num_envs=1, groups=1, observation_keys=("blstats",), max_episode_steps=1000)
+        self.task: Any = tasks.make(name, num_envs=1, groups=1, observation_keys=("blstats",), max_episode_steps=1000)
         self.task.reset(seed=seed)
         self.shown = self.task.recv(0)
         x, y = self.shown.obs["blstats"][0, :2]
