@@ -46,7 +46,7 @@ class ModelServer:
         self.gate.set()
         self.crowd = threading.Semaphore(0)  # one release a request that has come
         self._at_once, self._lock = 0, threading.Lock()
-        self.url = ""
+        self.url, self.dying = "", False
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
@@ -63,7 +63,7 @@ class ModelServer:
         finally:
             with self._lock:
                 self._at_once -= 1
-        if reply is None:
+        if reply is None or self.dying:  # a kept connection dies with its server
             handler.close_connection = True
             return
         status, headers, content = reply
@@ -75,7 +75,8 @@ class ModelServer:
 
 
 @contextmanager
-def serving() -> Iterator[ModelServer]:
+def serving(port: int = 0) -> Iterator[ModelServer]:
+    """A server in threads of its own; `port` 0 takes any that is free."""
     model = ModelServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -94,13 +95,25 @@ def serving() -> Iterator[ModelServer]:
         daemon_threads = True
         request_queue_size = 128
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", port), Handler) as server:
         model.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             yield model
         finally:
+            model.dying = True
             model.gate.set()
             server.shutdown()
             thread.join()
+
+
+TROUBLE: list[Reply] = [
+    (429, {"Retry-After": "0"}, b""),
+    (500, {}, b"oops"),
+    (200, {}, b'{"choices": [{"mess'),
+    None,
+    (200, {}, b'{"error": "overloaded"}'),
+    (503, {}, b""),
+]
+"""What servers say when they are not well."""
