@@ -92,7 +92,8 @@ class TextCorridorVector:
         self.meaning = np.random.default_rng(layout).permuted(actions, axis=1)  # [rooms, 4]: what an action does
 
         self._every = np.arange(num_envs)
-        self._generators = [np.random.default_rng(i) for i in range(num_envs)]
+        self._generators: list[np.random.Generator] = []
+        self._life = 0  # how often the run was resumed
         self._forget_ids()
         self._room = np.zeros(num_envs, np.int64)
         self._time = np.zeros(num_envs, np.int64)
@@ -105,14 +106,12 @@ class TextCorridorVector:
 
     def reset(self, *, seed: int) -> None:
         """New games, game i from seed + i; `recv` then gives the first observation."""
-        self._generators = [np.random.default_rng(seed + i) for i in range(self.num_envs)]
-        self._begin(self._every)
-        nothing = np.zeros(self.num_envs, bool)
-        self._step = self._shown(np.zeros(self.num_envs, np.float32), nothing, nothing, ~nothing, [])
+        life = (self._life,) if self._life else ()
+        self._start([np.random.default_rng([seed + i, *life]) for i in range(self.num_envs)])
 
     def send(self, group: int, actions: np.ndarray) -> None:
         """Moves every game; those that had ended are reset instead (NEXT_STEP)."""
-        del group
+        self.recv(group)
         again = self._over.copy()
         if again.any():
             self._begin(np.flatnonzero(again))
@@ -144,20 +143,22 @@ class TextCorridorVector:
         """Nothing to let go of."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The generators and, if it can be saved, the caption table."""
-        state: dict[str, Any] = {"generators": [g.bit_generator.state for g in self._generators]}
-        if isinstance(self.captions, CaptionTable):
-            state["captions"] = self.captions.state_dict()
-        return state
+        """How often the run was resumed, and the caption table if it can be saved."""
+        captions = self.captions.state_dict() if isinstance(self.captions, CaptionTable) else None
+        return {"life": self._life, "captions": captions}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on with fresh games from the saved generators."""
-        for generator, saved in zip(self._generators, state["generators"], strict=True):
-            generator.bit_generator.state = saved
-        if isinstance(self.captions, CaptionTable) and "captions" in state:
+        """Takes over the caption table; the next `reset` begins games that the saved run has not played."""
+        self._life, self._step = state["life"] + 1, None
+        if isinstance(self.captions, CaptionTable) and state["captions"] is not None:
             self.captions.load_state_dict(state["captions"])
         self._forget_ids()
-        self._over[:] = True
+
+    def _start(self, generators: list[np.random.Generator]) -> None:
+        self._generators = generators
+        self._begin(self._every)
+        nothing = np.zeros(self.num_envs, bool)
+        self._step = self._shown(np.zeros(self.num_envs, np.float32), nothing, nothing, ~nothing, [])
 
     def _begin(self, games: np.ndarray) -> None:
         for i in games.tolist():  # all chance of an episode is drawn here, so that batch and single game agree
@@ -248,9 +249,7 @@ class TextCorridor(gym.Env[dict[str, Any], Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """A new episode; without `seed` the random stream goes on."""
         super().reset(seed=seed, options=options)
-        self._game._generators = [self.np_random]
-        self._game._over[:] = True
-        self._game.send(0, np.zeros(1, np.int64))
+        self._game._start([self.np_random])
         return self._observation(), self._info()
 
     def step(self, action: int) -> tuple[dict, float, bool, bool, dict]:
@@ -276,7 +275,3 @@ class TextCorridor(gym.Env[dict[str, Any], Any]):
         assert step.caption is not None
         caption = self._game.captions.text(int(step.caption[0]))
         return {"caption": caption, "depth": int(self._game._deepest[0]), "gold": int(self._game._gold[0])}
-
-
-if "guerdon/TextCorridor-v0" not in gym.registry:
-    gym.register("guerdon/TextCorridor-v0", entry_point="guerdon.tasks.text_corridor:TextCorridor")
