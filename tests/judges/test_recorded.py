@@ -141,12 +141,13 @@ def test_pickles_before_and_after_use():
     fresh = pickle.loads(pickle.dumps(judge))
     assert values(fresh, "a new one appears") == values(judge, "a new one appears")
     assert repr(pickle.loads(pickle.dumps(fresh))) == repr(judge)
+    assert len(pickle.dumps(judge)) < 2000, "the record travels with it"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": "helpfull"}, "did you mean 'helpful'"),
+        ({"labels": "helpfuls"}, "did you mean 'helpful'"),
         ({"unseen": "guess"}, "choose one of 'classifier', 'unlabelled'"),
         ({"noise": 1.5}, "noise"),
         ({"rate": -0.1}, "rate"),
@@ -209,6 +210,7 @@ def test_a_record_of_one_kind_of_label_guesses_that(tmp_path):
         ('{"caption": "x"}', "line 2: the key 'helpful' is missing"),
         ('{"caption": "x", "helpful": "yes"}', "line 2: 'helpful' must be a number, got 'yes'"),
         ('{"caption": "x", "helpful": 3}', "line 2: 'helpful' must lie in 0..1, got 3"),
+        ('{"caption": "x", "helpful": 1, "value": -1}', "line 2: 'value' must not be negative, got -1"),
         ('{"caption": 3, "helpful": 1}', "line 2: 'caption' must be a text"),
         ('{"a": "x", "preferred": "a"}', "line 2: the key 'b' is missing"),
         ('{"a": "x", "b": "y", "preferred": "c"}', "line 2: 'preferred' must be 'a', 'b' or 'tie', got 'c'"),

@@ -35,7 +35,7 @@ class Record:
 def read_record(path: str | Path | None = None) -> Record:
     """Reads a record; without `path`, the NetHack captions that come with the package.
 
-    A line is one JSON object: ``{"caption": text, "helpful": 0..1}``, if wished with a ``"value"`` on any finer scale
+    A line is one JSON object: ``{"caption": text, "helpful": 0..1}``, maybe with a ``"value"`` >= 0 on a finer scale
     and a ``"template"``; or ``{"a": text, "b": text, "preferred": "a", "b" or "tie"}``; or a row that
     ``guerdon labels STORE --export`` wrote, so that the answers of a paid judge can be replayed; its rows with a reason
     in place of a label are left out. Other keys and empty lines are ignored. Files that end in .gz are unpacked. Of two
@@ -81,6 +81,8 @@ def _read_line(row: Any, record: Record) -> None:
         if not 0 <= helpful <= 1:
             raise ValueError(f"'helpful' must lie in 0..1, got {helpful:g}")
         value = _number(row, "value") if "value" in row else helpful
+        if value < 0:
+            raise ValueError(f"'value' must not be negative, got {value:g}")
         record.captions[_text(row, "caption")] = Entry(helpful, value, str(row.get("template", "")))
     elif "a" in row or "b" in row:
         preferred = row["preferred"]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from guerdon.judges.caption_classifier import CaptionClassifier
 from guerdon.judges.expression import check_choices, expression
@@ -54,6 +54,10 @@ class RecordedJudge:
 
     def __repr__(self) -> str:
         return expression(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("_record", "_classifier", "_largest")  # quicker made again than sent
+        return {key: value for key, value in self.__dict__.items() if key not in made}
 
     @property
     def name(self) -> str:
