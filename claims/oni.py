@@ -32,7 +32,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ from guerdon.rewards.feedback.oni import ONI
 from guerdon.rewards.shaping.extrinsic import Extrinsic
 from guerdon.tasks import text_corridor
 from guerdon.tasks.text_corridor import NEUTRAL, TextCorridorVector, item_name
-from guerdon.types import Labels, Reward, Rollout, Spec
+from guerdon.types import Item, Labels, Reward, Rollout, Spec
 
 LONG = False
 SEEDS = (0, 1, 2, 3, 4)
@@ -127,7 +127,7 @@ def again(oni: ONI) -> ONI:
     return ONI(**oni.config())
 
 
-def train(arm: str, oni: ONI | None, judge: KeywordJudge, seed: int, size: Size, **corridor: Any) -> dict[str, Any]:
+def train(arm: str, oni: ONI | None, judge: KeywordJudge, seed: int, size: Size, corridor: dict) -> dict[str, Any]:
     """One run with labels three updates after first sight, so that it can be repeated."""
     torch.set_num_threads(1)
     task = TextCorridorVector(num_envs=size.games, layout=seed, first_item=1000 * seed, **corridor)
@@ -154,6 +154,7 @@ def train(arm: str, oni: ONI | None, judge: KeywordJudge, seed: int, size: Size,
     finally:
         annotator.close()
     last = {key: float(np.mean([h[key] for h in history[-size.last :]])) for key in history[0]}
+    print(f"seed {seed}, {arm}: success {last['success']:.2f}, deepest room {last['depth']:.1f}", flush=True)
     accuracy = new_names(oni, task) if oni and task.named_doors else None
     return {
         "arm": arm, "seed": seed, **last, "unpaid": unpaid, "new names": accuracy,
@@ -237,11 +238,11 @@ def speeds(seed: int, size: Size) -> dict[str, float]:
     }
 
 
-def delays(order: str, seed: int, size: Size) -> dict[str, float]:
+def delays(order: Literal["lifo", "fifo"], seed: int, size: Size) -> dict[str, float]:
     """Seconds from first sight to label, for captions first seen in the second half, at 1000 new ones a second."""
     player = Player(seed, size, open_ended=0.1)
-    first: dict[str, float] = {}
-    took: dict[str, float] = {}
+    first: dict[Item, float] = {}
+    took: dict[Item, float] = {}
     with Annotator(
         KeywordJudge(words=GOOD, latency=LATENCY), batch=BATCH, concurrency=1, capacity=size.waiting, order=order
     ) as annotator:
@@ -283,14 +284,14 @@ def measure(seeds: tuple[int, ...], size: Size, workers: int) -> tuple[dict[str,
     jobs = [(arm, *ARMS[arm], seed, size, main) for seed in seeds for arm in ARMS]
     farm = {"rooms": size.farm[0], "steps": size.farm[1], "named_doors": False}
     jobs += [(arm, FARM[arm], ARMS["retrieval"][1], seed, size, farm) for seed in seeds for arm in FARM]
-    runs = in_parallel(_train, jobs, workers)
+    runs = in_parallel(train, jobs, workers)
     by_arm = {arm: [r for r in runs if r["arm"] == arm] for arm in [*ARMS, *FARM]}
 
     def of(arm: str, key: str) -> np.ndarray:
         return np.array([r[key] for r in by_arm[arm]], float)
 
     speed = [speeds(seed, size) for seed in seeds]
-    lifo = [{order: delays(order, seed, size) for order in ("lifo", "fifo")} for seed in seeds]
+    lifo = [{"lifo": delays("lifo", seed, size), "fifo": delays("fifo", seed, size)} for seed in seeds]
     success = of("retrieval", "success")
     plain = ("retrieval", "task reward only", "inverted labels", "all labels 1")
     matching = ("classification", "ranking", "retrieval, 5 % wrong labels")
@@ -310,10 +311,6 @@ def measure(seeds: tuple[int, ...], size: Size, workers: int) -> tuple[dict[str,
         "LIFO": [pair["fifo"]["median"] / pair["lifo"]["median"] for pair in lifo],
     }
     return {k: list(map(float, v)) for k, v in values.items()}, {"runs": runs, "speeds": speed, "delays": lifo}
-
-
-def _train(arm: str, oni: ONI | None, judge: KeywordJudge, seed: int, size: Size, corridor: dict) -> dict[str, Any]:
-    return train(arm, oni, judge, seed, size, **corridor)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
