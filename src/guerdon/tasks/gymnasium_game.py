@@ -45,7 +45,6 @@ class GymnasiumGame:
         self.observation_space, self.action_space = spaces.Dict(kept), self.env.action_space
         self._from_obs = "message" in kept and kept["message"].dtype == np.uint8
         self._scalar = not self.action_space.shape
-        self._start = int(getattr(self.action_space, "start", 0))
         self._caption: Any = None
         self._info: dict[str, Any] = {}
 

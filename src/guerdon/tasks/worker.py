@@ -5,6 +5,7 @@ Runs in its own process (`main`), or inside the caller's when there are no worke
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -208,6 +209,7 @@ def main(fd: int, memory_fd: int) -> None:
             views = {k: v[setup["rows"]] for k, v in lay_out(memory, setup["layout"], group).items()}
             games = [setup["factory"]() for _ in range(len(views["reward"]))]
             lanes.append(Lane(games, group * setup["size"] + setup["rows"].start, views, captions))
+        gc.freeze()  # what is loaded by now stays; no need to look through it again and again
         conn.send_bytes(b"ready")
         # A read that gives up now and then: other children of the parent may keep the socket open when it has died.
         with socket.socket(fileno=os.dup(fd)) as sock:
