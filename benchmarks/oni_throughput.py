@@ -1,7 +1,7 @@
 """Training speed on NetHack's score task: with ONI against without, its breakdown, and against Stable-Baselines3.
 
 (a) Environment steps a second of training with ONI's reward models and a judge in another process that answers each
-    batch after 2 s, against the task reward alone with no captions read. Target for retrieval: 0.97, interval from 0.95.
+    batch after 2 s, against the task reward alone with no captions read. Target for retrieval: 0.97, low end 0.95.
 (b) Where the seconds of a recurrent learner go. Both processes are counted: all the wall time of the learner, waiting
     included, and the worker's CPU time. What is neither NetHack's compiled step nor the network's forward, backward
     and optimiser is overhead: at most 15 %, and at most 30 us an environment step.
