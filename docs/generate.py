@@ -34,14 +34,10 @@ def cell(value: Any) -> str:
 
 
 def figure(value: Any) -> str:
-    """A measured number, short."""
-    return (
-        f"{value:.4g}"
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-        else ""
-        if value is None
-        else str(value)
-    )
+    """A measured number, short; other things as they are."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "" if value is None else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def interval(row: dict[str, Any]) -> str:
@@ -126,6 +122,8 @@ def benchmarks() -> str:
             ]
             if rows:
                 parts.append(table(("ratio", "value", "95 % interval", "target", "verdict"), rows))
+            if seen := [(name, figure(value)) for name, value in flat(besides(check.result))]:
+                parts.append(table(("also seen", ""), seen))
             parts.append(f"Seen on {told(check.result.get('machine'))}; beside {told(check.result.get('peer'))}.\n")
     return "\n".join(parts)
 
@@ -155,9 +153,7 @@ def recorded_judge() -> str:
     if check is None or check.result is None:
         return "Not measured yet: `guerdon judge-accuracy` measures it.\n"
     stale = f"{STALE}\n\n" if check.status == "stale" else ""
-    left_out = ("benchmark", "code", "parts", "machine", "peer", "ratios", "seconds")
-    figures = {key: value for key, value in check.result.items() if key not in left_out}
-    rows = [(name, figure(value)) for name, value in flat(figures)]
+    rows = [(name, figure(value)) for name, value in flat(besides(check.result))]
     rows += [
         (r["name"], f"{figure(r['value'])} ({interval(r)})" if interval(r) else figure(r["value"]))
         for r in check.result.get("ratios", ())
@@ -165,13 +161,24 @@ def recorded_judge() -> str:
     return stale + table(("figure", "measured"), rows)
 
 
+def besides(result: dict[str, Any]) -> dict[str, Any]:
+    """What a benchmark has measured besides its ratios."""
+    left_out = ("benchmark", "code", "parts", "machine", "peer", "ratios", "seconds")
+    return {key: value for key, value in result.items() if key not in left_out}
+
+
 def flat(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """The leaves of nested dictionaries."""
+    """The leaves of nested dictionaries; low and high stand in brackets behind the figure that they belong to."""
     for key, part in value.items():
+        name = prefix if key == "figures" else f"{prefix}{key.replace('_', ' ')}"
         if isinstance(part, dict):
-            yield from flat(part, f"{prefix}{key}, ")
+            main = [k for k in part if k not in ("low", "high")]
+            if len(main) == 1 and "low" in part:
+                yield f"{name}, {main[0].replace('_', ' ')}", f"{figure(part[main[0]])} ({interval(part)})"
+            else:
+                yield from flat(part, name and f"{name.removesuffix(', ')}, ")
         elif not isinstance(part, list):
-            yield f"{prefix}{key}".replace("_", " "), part
+            yield name, part
 
 
 def readme_table() -> str:
