@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from judges.scripted_judge import Script, ScriptedJudge, eventually
 
-from guerdon.judges.annotator import TRIES, Annotator
+from guerdon.judges.annotator import Annotator
+from guerdon.judges.backlog import TRIES
 from guerdon.judges.store import LabelStore
 from guerdon.types import Item, Label
 
@@ -225,7 +227,7 @@ class _Local:
     def __init__(self) -> None:
         self.held = lambda: None
 
-    async def judge(self, items: list[Item]) -> list[Label]:
+    async def judge(self, items: Sequence[Item]) -> list[Label]:
         return []
 
     def counters(self) -> dict[str, float]:

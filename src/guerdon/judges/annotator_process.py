@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from guerdon.judges.backlog import is_known
 from guerdon.judges.errors import JudgeUnavailable
 from guerdon.judges.store import LabelStore, StoreDamaged, StoreUnavailable
 from guerdon.types import Item, Judge, Label
-
-LASTING = frozenset({"unparseable", "refused"})
-"""Reasons that would only come again. After any other (a time-out, say) an item may be asked once more."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,6 @@ class Orders:
     lease: float
     backoff: tuple[float, float]
     parent: int
-
-
-def is_known(label: Label) -> bool:
-    """Whether there is no use in asking again."""
-    return label.value is not None or label.reason in LASTING
 
 
 def main(connection: Connection, orders: Orders) -> None:
@@ -78,6 +71,7 @@ class _Desk:
         inbox: asyncio.Queue[Any] = asyncio.Queue()
         threading.Thread(target=self._read, args=(asyncio.get_running_loop(), inbox), daemon=True).start()
         tasks: set[asyncio.Task[None]] = set()
+        await self.tell("up")
         async with asyncio.TaskGroup() as group:
             tasks.add(group.create_task(self.tend()))
             while (message := await inbox.get()) is not None:
