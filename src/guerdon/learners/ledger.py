@@ -23,7 +23,7 @@ class CaptionLedger:
         self.reward, self.captions = reward, captions
         readers = [m for m in reward.modules() if isinstance(m, Reward) and m.reads_captions]
         self._names = tuple(m.name for m in readers)
-        self._seen, self._paid = torch.zeros(0), torch.zeros(0, dtype=torch.float64)
+        self._seen, self._paid = (torch.zeros(0, dtype=torch.float64) for _ in range(2))
 
     def pays(self, term: str) -> bool:
         """Whether a term of this name is one of the caption rewards'."""
@@ -34,12 +34,12 @@ class CaptionLedger:
         ids = rollout.caption[1:].flatten().long()  # type: ignore[index]
         grow = len(self.captions) - len(self._seen)
         if grow > 0:
-            self._seen = torch.cat([self._seen, torch.zeros(grow + len(self._seen))])  # doubling
-            self._paid = torch.cat([self._paid, torch.zeros(grow + len(self._paid), dtype=torch.float64)])
-        self._seen += torch.bincount(ids, rollout.valid.flatten().float(), len(self._seen))
+            more = torch.zeros(grow + len(self._seen), dtype=torch.float64)  # doubling
+            self._seen, self._paid = torch.cat([self._seen, more]), torch.cat([self._paid, more])
+        self._seen.index_add_(0, ids, rollout.valid.flatten().double())
         for name, term in terms.items():
             if self.pays(name):
-                self._paid += torch.bincount(ids, term.detach().cpu().flatten().double(), len(self._paid))
+                self._paid.index_add_(0, ids, term.detach().cpu().flatten().nan_to_num().double())
 
     def rows(self, most: int = 500) -> list[dict[str, Any]]:
         """The captions that were paid most, then those seen most, with what each would be paid now at first sight."""
