@@ -119,7 +119,7 @@ class CaptionModel(nn.Module):
         super().__init__()
         self.captions, self.clip = captions, clip
         self.net = CaptionCNN(head, generator=generator)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=lr)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=lr, fused=True)
         self.memo = Memo()  # what the present weights say of a caption
 
     def value(self, ids: Tensor) -> Tensor:

@@ -90,9 +90,8 @@ class CaptionLabels(nn.Module):
     @staticmethod
     def _one_each(ids: Tensor, value: Tensor, weight: Tensor, last: bool) -> Sequence[Tensor]:
         """One row a caption of those that came together, the first or the last, in order."""
-        order = list(range(len(ids)))
-        chosen = {}
-        for i, caption in zip(order, ids[:, 0].tolist(), strict=True):
+        chosen: dict[int, int] = {}
+        for i, caption in enumerate(ids[:, 0].tolist()):
             if last or caption not in chosen:
                 chosen[caption] = i
         keep = torch.tensor(sorted(chosen.values()), device=ids.device)
