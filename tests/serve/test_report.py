@@ -34,6 +34,21 @@ def test_feedback_that_does_not_help_is_told(make_run):
     assert any(note.startswith("One seed an arm") for note in said)
 
 
+def test_arms_that_all_fail_are_not_called_a_count_bonus_that_does_as_well(make_run):
+    made = [make_run("oni", arm="ONI", judge="RecordedJudge()", level=0.01)]
+    made += [make_run("ones", arm="ones", judge="RecordedJudge(labels='ones')", level=0.01)]
+    said = notes(arms([read_run(folder) for folder in made]))
+    assert said[0].startswith("“ONI” does not end ahead of “ones”")
+
+
+def test_figures_that_never_change_come_later(make_run):
+    folder = make_run("a")
+    rows = [json.loads(line) | {"episode/gold": 0.0} for line in (folder / "progress.jsonl").read_text().splitlines()]
+    (folder / "progress.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    html = page([folder])
+    assert html.index("<h3>Depth") < html.index("More curves") < html.index("<h3>Gold")
+
+
 @pytest.mark.parametrize(
     ("judge", "part"),
     [

@@ -76,6 +76,8 @@ def _comparisons(arms: Sequence[Arm], key: str) -> list[str]:
     """Every feedback arm against the arms that would explain its success without the judge's knowledge; ties first."""
     what, ties, said = key.removeprefix("episode/"), [], []
     for arm in (a for a in arms if kind(a) == "feedback"):
+        ended = arm.final(key)
+        learnt = ended is not None and (key != "episode/success" or ended.mean > TIE)
         for other in (a for a in arms if kind(a) != "feedback"):
             gap = difference(arm, other, key)
             if gap is None:
@@ -86,7 +88,7 @@ def _comparisons(arms: Sequence[Arm], key: str) -> list[str]:
             shown = f"{what} {mean:+.2f}" + ("" if single else f", 95 % interval {low:+.2f} to {high:+.2f}")
             if ahead:
                 said.append(f"“{arm.name}” ends ahead of “{other.name}” ({shown}).")
-            elif kind(other) == "count bonus":
+            elif kind(other) == "count bonus" and learnt:
                 ties.append(
                     f"A count bonus does as well here: “{other.name}”, whose labels say nothing, "
                     f"is not behind “{arm.name}” ({shown}). On this task it is the novelty of messages that pays, "

@@ -21,6 +21,8 @@ from guerdon.serve.notes import kind, measure, notes
 from guerdon.serve.runs import Arm, Run, Spread, arms, read_run
 
 FIRST_CURVES = ("episode/success", "episode/return", "episode/depth", "episode/max_depth", "episode/score")
+ALWAYS = ("episode/success", "episode/return")
+"""Shown first even where nothing ever changes."""
 NO_CURVES = ("step", "total", "seconds", "episode/count", "episode/success_recent")
 SHARES = ("episode/success",)
 """Figures that lie between 0 and 1."""
@@ -174,6 +176,7 @@ def _keys(runs: list[Run]) -> tuple[list[str], list[str]]:
     keys = [key for key in dict.fromkeys(key for run in runs for key in run.keys) if key not in NO_CURVES]
     first = [key for key in FIRST_CURVES if key in keys]
     first += [key for key in keys if key.startswith("episode/") and key not in first]
+    first = [key for key in first if key in ALWAYS or len({row[key] for run in runs for row in run.rows(key)}) > 1]
     first += [key for key in keys if key.startswith("term/") and key.endswith("/per_episode")]
     first += [key for key in ("labels/labelled", "captions/known") if key in keys]
     return first, sorted(key for key in keys if key not in first)

@@ -75,6 +75,10 @@ class Run:
         """The figures that it has a finite number of, in order of first mention."""
         return list(dict.fromkeys(key for row in self.progress for key, value in row.items() if _finite(value)))
 
+    def rows(self, key: str) -> list[dict[str, Any]]:
+        """The rows of progress that have a finite number under `key`."""
+        return [row for row in self.progress if _finite(row.get(key))]
+
     def curve(self, key: str, points: int = 60) -> tuple[np.ndarray, np.ndarray]:
         """(steps, values): `key` in at most so many equal stretches of the run, without those that have no value."""
         steps, paid, episodes = self._columns(key)
@@ -95,7 +99,7 @@ class Run:
         Figures of episodes weigh as many as ended in that row. What is paid per episode is all that was paid, also
         while none ended, over the number that ended.
         """
-        rows = [row for row in self.progress if _finite(row.get(key))]
+        rows = self.rows(key)
         steps, values = (np.array([row[k] for row in rows], float) for k in ("step", key))
         ended = np.ones(len(rows))
         if key.startswith("episode/") or key.endswith("/per_episode"):
@@ -105,7 +109,8 @@ class Run:
 
     def last(self, key: str) -> float | None:
         """The last finite value of `key`."""
-        return next((float(row[key]) for row in reversed(self.progress) if _finite(row.get(key))), None)
+        rows = self.rows(key)
+        return float(rows[-1][key]) if rows else None
 
 
 @dataclass(frozen=True)
