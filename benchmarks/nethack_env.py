@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -97,7 +98,7 @@ def ours(games: int, keys: tuple[str, ...], steps: int, workers: int) -> tuple[C
 def anatomy(task: Workers, block: Callable[[], float]) -> dict[str, float]:
     """Microseconds a step, and how much of it is the compiled step; wall time, of a task without workers."""
     spent = [0.0]
-    games = [game for lane in task._lanes or [] for game in lane.games]
+    games: list[Any] = [game for lane in task._lanes or [] for game in lane.games]
 
     def timed(press: Callable[[int], None], key: int) -> None:
         start = time.perf_counter()

@@ -29,8 +29,11 @@ Field = tuple[str, tuple[int, ...], str]
 class Game(Protocol):
     """One game, a plain object. It shows itself by writing into the arrays that `bind` gave it."""
 
-    observation_space: spaces.Dict
-    action_space: spaces.Space
+    @property
+    def observation_space(self) -> spaces.Dict: ...
+
+    @property
+    def action_space(self) -> spaces.Space: ...
 
     def bind(self, views: dict[str, np.ndarray]) -> None:
         """Where to write observations from now on: one array a key of the observation space. Called once."""
