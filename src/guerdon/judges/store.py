@@ -33,12 +33,13 @@ _judges = sa.Table(
     sa.Column("prompt", sa.Text, nullable=False),
     sa.UniqueConstraint("judge", "prompt"),
 )
-# An item's key is a digest of its JSON text: items of any length, with any bytes in them, look up equally fast.
+# An item's key is a digest of its JSON text: items of any length, with any bytes in them, look up equally fast. It
+# comes first in the index: with the judge first, PostgreSQL, before it has statistics, reads all rows of that judge.
 _labels = sa.Table(
     "guerdon_label",
     _tables,
-    sa.Column("judge_id", sa.Integer, primary_key=True),
     sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("judge_id", sa.Integer, primary_key=True),
     sa.Column("item", sa.Text, nullable=False),
     sa.Column("value", sa.Double),
     sa.Column("reason", sa.Text),
@@ -50,8 +51,8 @@ _labels = sa.Table(
 _leases = sa.Table(
     "guerdon_lease",
     _tables,
-    sa.Column("judge_id", sa.Integer, primary_key=True),
     sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("judge_id", sa.Integer, primary_key=True),
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
     sqlite_with_rowid=False,
@@ -159,7 +160,7 @@ class LabelStore:
             judge_id, key = self._make_judge_id(label.judge, label.prompt), _key(text)
             reason = None if label.reason is None else label.reason.replace("\0", " ")
             rank = _HAND * hand + (label.value is not None)
-            record = (judge_id, key, text, label.value, reason, label.weight, at, rank)
+            record = (key, judge_id, text, label.value, reason, label.weight, at, rank)
             records[judge_id, key] = dict(zip(_labels.c.keys(), record, strict=True))
         if not records:
             return
