@@ -139,21 +139,23 @@ def test_unlabelled_captions_are_counted():
 def test_ranking_draws_pairs_of_every_tenth_caption():
     oni = built(model="ranking", pairs=50)
     rollout = shown([[0]] + [[1 + t // 10 if t % 10 == 0 else 11] for t in range(50)])
-    assert oni.questions(rollout) == []
-    oni.observe(rollout)
     asked = oni.questions(rollout)
     assert {text for pair in asked for text in pair} == set(samples.TEXTS[:5])
     assert all(a != b for a, b in asked)
     assert 20 < len(asked) <= 50
     assert oni.questions(rollout) == asked
+    oni.observe(rollout)
+    assert oni.questions(shown([[0]] * 5)) != asked
+    assert {text for pair in oni.questions(shown([[0]] * 5)) for text in pair} == set(samples.TEXTS[:5])
 
 
 def test_ranking_does_not_draw_from_nothing():
     oni = built(model="ranking")
-    oni.observe(shown([[0, 0]] * 5))
-    assert oni.questions(shown([[0, 0]] * 5)) == []
-    oni.observe(shown([[2, 2]] * 5))  # one caption makes no pair
-    assert oni.questions(shown([[2, 2]] * 5)) == []
+    for caption in (0, 2):  # nothing yet; one caption makes no pair
+        rollout = shown([[caption, caption]] * 5)
+        assert oni.questions(rollout) == []
+        oni.observe(rollout)
+        assert oni.questions(rollout) == []
 
 
 def test_the_memory_of_captions_is_bounded_and_may_be_deduplicated():

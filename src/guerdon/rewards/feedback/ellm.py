@@ -46,6 +46,8 @@ class ELLM(Reward):
         example="ELLM(goals=['You kill a monster.', 'You go down the stairs.'], encoder='bag-of-words')",
     )
 
+    reads_captions: ClassVar[bool] = True
+
     aims: Tensor  # [goals, d], of length 1
 
     def __init__(

@@ -67,6 +67,8 @@ class Motif(Reward):
         example="Motif(pairs=[('You kill the newt!', 'Never mind.', 'a'), ('You stop.', 'A key!', 'b')], lr=0.001)",
     )
 
+    reads_captions: ClassVar[bool] = True
+
     quantiles: Tensor  # [101] of the normalised rewards of the training set; NaN before it was fitted
     mean: Tensor
     var: Tensor

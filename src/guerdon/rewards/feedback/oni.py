@@ -101,7 +101,6 @@ class ONI(Reward):
         self.captions = spec.captions
         self.rng = torch.Generator().manual_seed(seed_from(generator))
         self.labels = CaptionLabels(spec.captions, width=2 if self.model == "ranking" else 1)
-        self.drawn: list[Item] = []
         if self.model == "classification":
             self.net = CaptionModel(spec.captions, "classification", lr=self.lr, generator=self.rng)
         if self.model == "ranking":
@@ -133,29 +132,37 @@ class ONI(Reward):
     # ---- ask
 
     def observe(self, rollout: Rollout) -> None:
-        """Ranking: takes the rollout into the running mean and variance, and draws pairs to ask about."""
+        """Ranking: takes the rollout into the running mean and variance, and into the memory of captions."""
         if self.model != "ranking":
             return
         captions = self._paid(rollout)
         if len(self.labels):
             distinct, place = captions.unique(return_inverse=True)
             self.moments.update(self.net.value(distinct)[place], captions != 0)
+        self.met = self._met(captions)
+        torch.rand(1, generator=self.rng)  # the next rollout's pairs are drawn elsewhere
+
+    def _met(self, captions: Tensor) -> Tensor:
+        """The memory of captions, the newest last, with every so manieth of these."""
         met = captions.flatten()[:: self.pair_every]
         met = torch.cat([self.met, met[met != 0].cpu()])
-        self.met = (torch.tensor(by_last_sight(met), dtype=torch.int32) if self.dedupe else met)[-self.memory :]
-        if len(self.met):
-            drawn = self.met[torch.randint(len(self.met), (self.pairs, 2), generator=self.rng)].tolist()
-            self.drawn = [(self.captions.text(a), self.captions.text(b)) for a, b in drawn if a != b]
+        return (torch.tensor(by_last_sight(met), dtype=torch.int32) if self.dedupe else met)[-self.memory :]
 
     def _paid(self, rollout: Rollout) -> Tensor:
         """The captions [T, B] that steps are paid for, where the labels are."""
         return paid_captions(rollout, self.name)[0].to(self.labels.value.device)
 
     def questions(self, rollout: Rollout) -> list[Item]:
-        """The rollout's captions without a label, the last seen last; for ranking the pairs that `observe` drew."""
-        if self.model == "ranking":
-            return list(self.drawn)
+        """The rollout's captions without a label, the last seen last. Ranking: pairs of captions met up to and in it.
+
+        Like a score, the same for the same state and rollout.
+        """
         captions = self._paid(rollout)
+        if self.model == "ranking":
+            met, rng = self._met(captions), torch.Generator()
+            rng.set_state(self.rng.get_state())
+            drawn = met[torch.randint(len(met), (self.pairs, 2), generator=rng)].tolist() if len(met) else []
+            return [(self.captions.text(a), self.captions.text(b)) for a, b in drawn if a != b]
         return [self.captions.text(i) for i in by_last_sight(captions[self.labels.of(captions).isnan()])]
 
     # ---- learn
