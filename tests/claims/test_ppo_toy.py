@@ -71,6 +71,7 @@ def test_with_the_same_weights_both_sides_see_and_think_the_same(claim, name):
     if task.keys:
         pairs = [(ours.encoder, theirs.features_extractor.encoder), (ours.core, theirs.features_extractor.core)]
     else:
+        assert ours.critic_encoder is not None
         pi, vf = theirs.mlp_extractor.policy_net, theirs.mlp_extractor.value_net
         pairs = [(ours.encoder.encoders["obs"].layers, pi[:4]), (ours.core, nn.Sequential(*pi[4:]))]
         pairs += [(ours.critic_encoder.encoders["obs"].layers, vf[:4]), (ours.critic_core, nn.Sequential(*vf[4:]))]
