@@ -7,9 +7,9 @@ names and lots), as the 95 % bootstrap interval of the mean over seeds:
 1. Main test, TextCorridor of 45 rooms in 120 steps, doors with names, 150 updates of 64 episodes, labels 3 updates
    after first sight; success over the last ten updates. ONI retrieval solves it, the task reward alone does not, nor do
    inverted labels (the negative control). Classification and ranking match retrieval, 5 % wrong labels do no harm.
-   All labels 1 and random labels are arms of their own: under the gate they are episodic count bonuses, no null control.
-   Random ones are held to that on 30 rooms, where the card measured them. On 45 rooms a row of doors without pay can
-   stop them, so they have no bound there: in a run on seeds 0 to 4 that was broken off they led to rooms 13, 28, 6, 45
+   All labels 1 and random labels are arms of their own: under the gate they are episodic count bonuses, no null
+   control. Random ones are held to that on 30 rooms, where the card measured them. On 45 rooms a few doors without pay
+   in a row can stop them, so they have no bound there: a run on seeds 0 to 4, broken off later, saw rooms 13, 28, 6, 45
    and 45 (bound then: 5 rooms deeper than the task reward's 9). After it the seeds were changed, and no other bound.
 2. Farming, 30 rooms in 100 steps: without the gate (power 0) the agent digs for gold in the first room and does nothing
    else.
