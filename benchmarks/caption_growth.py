@@ -123,7 +123,7 @@ def ratios(model: str, times: dict[int, list[float]], rng: np.random.Generator) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--rounds", type=int, default=25, help="of the networks; retrieval, so much faster, has 40 times"
+        "--rounds", type=int, default=60, help="of the networks; retrieval, so much faster, has 20 times"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "caption_growth.json")
     args = parser.parse_args()
@@ -136,7 +136,7 @@ def main() -> None:
         made = {size: reward(model, tables[size][0], size) for size in SIZES}
         memory[model] = round(made[SIZES[-1]][1])
         times: dict[int, list[float]] = {size: [] for size in SIZES}
-        rounds = args.rounds * (40 if model == "retrieval" else 1)
+        rounds = args.rounds * (20 if model == "retrieval" else 1)
         for turn in range(rounds + 2):
             for size in rng.permutation(SIZES).tolist():
                 took = seconds(made[size][0], tables[size][0], size, rng)
