@@ -16,7 +16,8 @@ def rollout(captions: list[list[int]], counts: list[list[int]], valid: list[list
     t, b = shown.shape[0] - 1, shown.shape[1]
     no = torch.zeros(t, b, dtype=torch.bool)
     return Rollout(
-        obs=TensorDict({}, [t + 1, b]), action=torch.zeros(t, b), extrinsic=torch.ones(t, b), terminated=no, truncated=no,
+        obs=TensorDict({}, [t + 1, b]), action=torch.zeros(t, b), extrinsic=torch.ones(t, b),
+        terminated=no, truncated=no,
         valid=~no if valid is None else torch.tensor(valid).T, caption=shown,
         caption_count=torch.tensor(counts, dtype=torch.int32).T,
     )  # fmt: skip

@@ -56,9 +56,11 @@ def rescore(
     if judge is not None:
         asked = [x for r in rollouts for x in other.questions(r)]
         rows = asyncio.run(parse_judge(judge).judge(list(dict.fromkeys(asked))))
+    elif opened.judge is not None:
+        stored = LabelStore(opened.config.store or run / "labels.sqlite", create=False)
+        rows = [row.label for row in stored.rows(judge=opened.judge.name)]
     else:
-        store = opened.config.store or run / "labels.sqlite"
-        rows = [r.label if hasattr(r, "label") else r for r in LabelStore(store, create=False).rows()]
+        rows = []
     if rows:
         other.update(Labels.from_rows(rows))
     sides: dict[str, Any] = {"before": opened.reward, "after": other}

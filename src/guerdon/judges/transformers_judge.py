@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-import torch
-
 from guerdon.judges.errors import JudgeMisconfigured
 from guerdon.judges.expression import check_choices, expression
 from guerdon.judges.parser import label_of_token, parse, weigh
@@ -143,6 +141,8 @@ class TransformersJudge:
 
     def _generate(self, items: list[Item], **options: Any) -> Any:
         """What transformers generates, with the prompt cut off its sequences."""
+        import torch  # here, so that judges which need no network start without it
+
         model, tokenizer = self._loaded.model, self._loaded.tokenizer
         chats = [self._prompt.messages(item) for item in items]
         shape = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True, "padding": True}
@@ -170,6 +170,7 @@ def _load(judge: TransformersJudge) -> _Loaded:
     for package in ("transformers", "gguf") if judge.gguf_file else ("transformers",):
         if importlib.util.find_spec(package) is None:
             raise ImportError(f"TransformersJudge needs {package}: pip install 'guerdon[text]'")
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if judge.threads:

@@ -134,14 +134,15 @@ class Collector:
         self._now = {k: v[length] for k, v in buffers.items()}
         self._starts = torch.from_numpy(~flags["valid"][-1])
         self._state = state
+        known: dict[str, Any] = {k: torch.from_numpy(v) for k, v in flags.items()}
+        known |= {k: torch.from_numpy(buffers[k]) for k in ("caption", "caption_count") if k in buffers}
         rollout = Rollout(
             obs=TensorDict({k: torch.from_numpy(v) for k, v in observed.items()}, [length + 1, n]),
             action=actions,
             extrinsic=torch.from_numpy(paid),
             log_prob=log_prob,
             state=first_state,
-            **{k: torch.from_numpy(v) for k, v in flags.items()},
-            **{k: torch.from_numpy(buffers[k]) for k in ("caption", "caption_count") if k in buffers},
+            **known,
         )
         self.clock.lap("copy")
         return Collected(rollout, value, starts, finished)

@@ -128,7 +128,7 @@ class PPO:
 
     def score(self, rollout: Rollout) -> list[Scored]:
         """Each stream's reward of a rollout by the reward model as it is now. Unscored (NaN) places count as 0."""
-        on_device = rollout.to(self.device) if self.device.type != "cpu" else rollout
+        on_device = _moved(rollout, self.device)
         with torch.no_grad():
             scored = [stream.evaluate(on_device, policy=self.policy) for stream in self.streams]
         self.clock.lap("reward")
@@ -139,7 +139,9 @@ class PPO:
         torch.set_num_threads(self.threads)
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * (1.0 - progress if self.anneal else 1.0)
-        rollout, sums, updates = collected.rollout.to(self.device), {}, 0
+        rollout = _moved(collected.rollout, self.device)
+        sums: dict[str, Tensor] = {}
+        updates = 0
         rewards = [s.value.nan_to_num(nan=0.0) for s in scored]
         if self.estimator == "gae":
             advantage, target = self._targets(rollout, rewards, collected.value.to(self.device), None)
@@ -162,7 +164,9 @@ class PPO:
             raise FloatingPointError(f"training diverged: {logs}. Lower lr, or clip or normalise the reward")
         return logs
 
-    def _targets(self, rollout: Rollout, rewards: list[Tensor], value: Tensor, log_ratio: Tensor | None):
+    def _targets(
+        self, rollout: Rollout, rewards: list[Tensor], value: Tensor, log_ratio: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The advantage summed over streams [T, B] and each stream's value target [T, B, S]."""
         ends = (rollout.terminated, rollout.truncated, rollout.valid)
         found: list[Advantages] = []
@@ -173,7 +177,7 @@ class PPO:
             else:
                 one = vtrace(reward, value[..., s], *ends, log_ratio, gamma=gamma, episodic=stream.episodic)
             found.append(one)
-        return sum(a.advantage for a in found), torch.stack([a.target for a in found], -1)
+        return torch.stack([a.advantage for a in found]).sum(0), torch.stack([a.target for a in found], -1)
 
     @torch.no_grad()
     def _current(self, data: _Data, collected: Collected) -> tuple[Tensor, Tensor]:
@@ -235,6 +239,11 @@ class PPO:
         return f"{kind} network of {parameter_count(self.policy):,} parameters, {len(self.streams)} value head(s)"
 
 
+def _moved(rollout: Any, device: torch.device) -> Rollout:
+    """The rollout on `device`; itself on the CPU, where it was collected."""
+    return rollout if device.type == "cpu" else rollout.to(device)
+
+
 class _Batch(NamedTuple):
     """One minibatch: n flat steps, time-major if they are sequences. `index` places them in the flat rollout."""
 
@@ -262,11 +271,17 @@ class _Data(NamedTuple):
 
     @classmethod
     def of(cls, rollout: Rollout, collected: Collected, device: torch.device) -> _Data:
-        obs = {k: v[:-1].flatten(0, 1) for k, v in rollout.obs.items()}
-        value = collected.value[:-1].to(device).flatten(0, 1)
-        flat = [x.flatten(0, 1) for x in (rollout.action, rollout.log_prob)]
-        valid = rollout.valid.flatten().float()
-        return cls(rollout.shape, obs, *flat, value, valid, rollout.state, collected.starts.to(device))
+        assert rollout.log_prob is not None
+        return cls(
+            shape=rollout.shape,
+            obs={k: v[:-1].flatten(0, 1) for k, v in rollout.obs.items()},
+            action=rollout.action.flatten(0, 1),
+            log_prob=rollout.log_prob.flatten(0, 1),
+            value=collected.value[:-1].to(device).flatten(0, 1),
+            valid=rollout.valid.flatten().float(),
+            state=rollout.state,
+            starts=collected.starts.to(device),
+        )
 
     def _take(self, index: Tensor, state: Tensor | None, starts: Tensor | None) -> _Batch:
         flat = (self.action[index], self.log_prob[index], self.value[index], self.valid[index])

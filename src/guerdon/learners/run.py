@@ -9,7 +9,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,7 +143,7 @@ def train(config: Config, folder: str | Path, *, resume: bool = False, progress:
     folder = Path(folder)
     if resume:
         run = open_run(folder)
-        run.config = Config(**(asdict(run.config) | {"steps": max(config.steps, run.config.steps)}))
+        run.config = replace(run.config, steps=max(config.steps, run.config.steps))
     else:
         if (folder / "config.json").exists():
             raise RunError(f"{folder} already holds a run: go on with --resume, or name another folder with --run")
@@ -314,7 +314,7 @@ class _Training:
         steps, stride = self.run.learner.steps, self.run.learner.steps_per_iteration
         if not self.config.record or int(steps / due) == int((steps - stride) / due):
             return
-        few = rollout.columns(slice(0, min(16, self.config.envs)))
+        few: Any = rollout.columns(slice(0, min(16, self.config.envs)))
         state: dict[str, Any] = {"rollout": {k: v for k, v in few.to_tensordict().items() if v is not None}}
         if self.task.captions is not None and few.caption is not None:
             ids = few.caption.unique()

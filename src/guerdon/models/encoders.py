@@ -77,7 +77,7 @@ class Image(nn.Module):
 
 
 class Numbers(nn.Module):
-    """A vector of numbers: two dense layers; integers of open range (NetHack's status line) are first squashed by a signed log."""
+    """A vector of numbers: two dense layers. Integers of open range (NetHack's status line) pass a signed log first."""
 
     def __init__(self, space: spaces.Box, width: int) -> None:
         super().__init__()

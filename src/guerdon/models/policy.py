@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,7 +104,7 @@ class ActorCritic(nn.Module):
             return out.flatten(0, 1), h[0]
         cuts = [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), len(x)]
         outs = []
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+        for a, b in itertools.pairwise(cuts):
             h = torch.where(starts[a][None, :, None], 0.0, h)
             out, h = self.core(x[a:b], h)
             outs.append(out)

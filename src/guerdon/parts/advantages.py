@@ -26,7 +26,7 @@ def _check(reward: Tensor, value: Tensor, *flags: Tensor) -> None:
     if tuple(value.shape) != (t + 1, b) or any(tuple(f.shape) != (t, b) for f in flags):
         shapes = [list(f.shape) for f in flags]
         raise ValueError(
-            f"reward {list(reward.shape)} needs value [{t + 1}, {b}] and flags [{t}, {b}]; got {list(value.shape)}, {shapes}"
+            f"reward [{t}, {b}] needs value [{t + 1}, {b}] and flags [{t}, {b}]; got {list(value.shape)} and {shapes}"
         )
 
 

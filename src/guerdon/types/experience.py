@@ -11,18 +11,14 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 from tensordict import TensorDict, tensorclass
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-FIRST, SECOND, TIE = 0, 1, 2
-"""Outcomes of a comparison, as stored in `Pairs.label` and in the `Label` of a pair."""
-
-Item = str | tuple[str, str]
-"""What a judge is asked about: one caption or text, or two of them to compare."""
+from guerdon.types.labels import FIRST, TIE, Label
 
 
 def _shape_checks(cls: type) -> list[tuple[str, list[str]]]:
@@ -143,17 +139,6 @@ class Pairs:
         _check_shapes(self)
         if bool(((self.label < FIRST) | (self.label > TIE)).any()):
             raise ValueError("Pairs.label must be FIRST (0), SECOND (1) or TIE (2)")
-
-
-class Label(NamedTuple):
-    """One answer of a judge, or the reason why there is none (`value` None)."""
-
-    item: Item
-    value: float | None  # of a caption: 0..1, how helpful; of a pair: FIRST, SECOND or TIE
-    reason: str | None = None  # "unparseable", "refused", "timeout", ...
-    judge: str = ""
-    prompt: str = ""  # the prompt's version
-    weight: float = 1.0
 
 
 @tensorclass

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
-from gymnasium import spaces
-from torch import Tensor
+from guerdon.types.labels import Item, Label
 
-from guerdon.types.experience import Item, Label
+if TYPE_CHECKING:
+    import numpy as np
+    from gymnasium import spaces
+    from torch import Tensor
 
 
 class Captions(Protocol):

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from guerdon.types.experience import Chain, Completions, Experience, Item, Labels, Pairs, Rollout
+from guerdon.types.experience import Chain, Completions, Experience, Labels, Pairs, Rollout
+from guerdon.types.labels import Item
 from guerdon.types.protocols import Spec
 
 V = TypeVar("V")
