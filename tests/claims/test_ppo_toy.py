@@ -5,8 +5,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from tensordict import TensorDict
 from torch import nn
 
 from guerdon.learners.ppo import PPO
@@ -52,6 +54,17 @@ def networks(claim, name):
     return learner.policy, model, env
 
 
+def layers(ours, theirs, shared):
+    """Our modules beside theirs."""
+    if shared:
+        pairs = [(ours.encoder, theirs.features_extractor.encoder), (ours.core, theirs.features_extractor.core)]
+    else:
+        pi, vf = theirs.mlp_extractor.policy_net, theirs.mlp_extractor.value_net
+        pairs = [(ours.encoder.encoders["obs"].layers, pi[:4]), (ours.core, nn.Sequential(*pi[4:]))]
+        pairs += [(ours.critic_encoder.encoders["obs"].layers, vf[:4]), (ours.critic_core, nn.Sequential(*vf[4:]))]
+    return [*pairs, (ours.actor, theirs.action_net), (ours.critic, theirs.value_net)]
+
+
 @pytest.mark.parametrize("name", ["CartPole", "MiniGrid"])
 def test_both_sides_have_the_same_layers(claim, name):
     ours, model, env = networks(claim, name)
@@ -68,15 +81,7 @@ def test_with_the_same_weights_both_sides_see_and_think_the_same(claim, name):
     """Nothing is scaled, moved or left out on the way into either network."""
     ours, model, env = networks(claim, name)
     task, theirs = claim.TASKS[name], model.policy
-    if task.keys:
-        pairs = [(ours.encoder, theirs.features_extractor.encoder), (ours.core, theirs.features_extractor.core)]
-    else:
-        assert ours.critic_encoder is not None
-        pi, vf = theirs.mlp_extractor.policy_net, theirs.mlp_extractor.value_net
-        pairs = [(ours.encoder.encoders["obs"].layers, pi[:4]), (ours.core, nn.Sequential(*pi[4:]))]
-        pairs += [(ours.critic_encoder.encoders["obs"].layers, vf[:4]), (ours.critic_core, nn.Sequential(*vf[4:]))]
-    pairs += [(ours.actor, theirs.action_net), (ours.critic, theirs.value_net)]
-    for mine, other in pairs:
+    for mine, other in layers(ours, theirs, bool(task.keys)):
         mine.load_state_dict(other.state_dict())
     seen = env.reset()
     for _ in range(5):
@@ -119,3 +124,42 @@ def test_finished_runs_are_not_run_again(claim, result, monkeypatch):
     monkeypatch.setattr(claim, "SIDES", dict.fromkeys(claim.SIDES))  # calling one would fail
     again = claim.main(["--toy", "--seeds", "3", "--workers", "1", "--out", str(result["folder"])])
     assert again["checks"] == result["checks"]
+
+
+def test_the_same_rollout_changes_both_networks_alike(claim):
+    """Advantages, losses, clipping and ten steps of the optimiser, of whole rollouts, where order plays no part."""
+    task = claim.replace(claim.TASKS["CartPole"], learner=claim.TASKS["CartPole"].learner | {"minibatches": 1})
+    size = task.learner["rollout"]
+    env = claim.make_vec_env(task.id, n_envs=task.envs, seed=0)
+    model = claim.stable(task, env, 0)
+    _, callback = model._setup_learn(1024)
+    model.collect_rollouts(env, callback, model.rollout_buffer, size)
+    games = make(task.id, num_envs=task.envs, captions=False)
+    learner = PPO(**task.learner, value_coef=1.0, width=task.width, hidden=task.hidden)
+    learner.build(games, Extrinsic(), seed=0)
+    for mine, other in layers(learner.policy, model.policy, False):
+        mine.load_state_dict(other.state_dict())
+    start = [p.clone() for p in learner.policy.parameters()]
+    buffer = model.rollout_buffer
+    obs = torch.as_tensor(np.concatenate([buffer.observations, model._last_obs[None]]))
+    begins = np.concatenate([buffer.episode_starts[1:], model._last_episode_starts[None]]).astype(bool)
+    collected = learner.collect()
+    values = learner.policy({"obs": obs.flatten(0, 1)}).value.view(size + 1, task.envs, 1).detach()
+    rollout = collected.rollout.replace(  # type: ignore[attr-defined]
+        obs=TensorDict({"obs": obs}, [size + 1, task.envs]),
+        action=torch.as_tensor(buffer.actions[..., 0]).long(),
+        extrinsic=torch.as_tensor(buffer.rewards), log_prob=torch.as_tensor(buffer.log_probs),
+        terminated=torch.as_tensor(begins), truncated=torch.zeros(size, task.envs, dtype=torch.bool),
+        valid=torch.ones(size, task.envs, dtype=torch.bool),
+    )  # fmt: skip
+    assert begins.sum() > 20
+    collected = collected._replace(rollout=rollout, value=values)
+    model.train()
+    learner.learn(collected, learner.score(rollout))
+    games.close()
+    env.close()
+    moved = max(float((p - q).detach().abs().max()) for p, q in zip(learner.policy.parameters(), start, strict=True))
+    assert moved > 5e-3
+    for mine, other in layers(learner.policy, model.policy, False):
+        for p, q in zip(mine.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(p, q, atol=0.05 * moved, rtol=0)
