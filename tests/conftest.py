@@ -7,11 +7,16 @@ a skip is a failure.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from typing import Any
 
 import hypothesis
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the networks of the tests are small: threads would only wait for each other
+os.environ["OMP_NUM_THREADS"] = "1"  # in the processes that tests start, too
 
 hypothesis.settings.register_profile("shared machines", deadline=None)  # their speed varies
 hypothesis.settings.load_profile("shared machines")
