@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -11,10 +13,14 @@ ACTION_MASK = "action_mask"
 """Observation key that holds which actions are allowed; it masks the policy and is not encoded."""
 
 
-def orthogonal(layer: nn.Linear, gain: float = 2**0.5) -> nn.Linear:
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def orthogonal(layer: Layer, gain: float = 2**0.5) -> Layer:
     """The layer with orthogonal weights and zero bias, as usual for PPO."""
     nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -41,9 +47,9 @@ class BigMap(nn.Module):
         super().__init__()
         self.symbols = nn.Embedding(int(space.high.max()) + 1, embedding)
         self.convs = nn.Sequential(
-            nn.Conv2d(embedding, 16, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU(), nn.Flatten(),
+            orthogonal(nn.Conv2d(embedding, 16, 3, 2, 1)), nn.ReLU(),
+            orthogonal(nn.Conv2d(16, 32, 3, 2, 1)), nn.ReLU(),
+            orthogonal(nn.Conv2d(32, 32, 3, 2, 1)), nn.ReLU(), nn.Flatten(),
         )  # fmt: skip
         with torch.no_grad():
             n = self.convs(torch.zeros(1, embedding, *space.shape)).shape[1]
@@ -63,9 +69,9 @@ class Image(nn.Module):
         c, h, w = (space.shape[-1], *space.shape[:-1]) if self.last else space.shape
         stride = 2 if min(h, w) > 16 else 1
         self.convs = nn.Sequential(
-            nn.Conv2d(c, 16, 3, stride, 1), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU(), nn.Flatten(),
+            orthogonal(nn.Conv2d(c, 16, 3, stride, 1)), nn.ReLU(),
+            orthogonal(nn.Conv2d(16, 32, 3, 2, 1)), nn.ReLU(),
+            orthogonal(nn.Conv2d(32, 32, 3, 2, 1)), nn.ReLU(), nn.Flatten(),
         )  # fmt: skip
         with torch.no_grad():
             n = self.convs(torch.zeros(1, c, h, w)).shape[1]
