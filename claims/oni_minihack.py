@@ -46,7 +46,7 @@ STEPS = {"Pantry": 250_000, "Gallery": 200_000, "Museum": 300_000, "Catacomb": 2
 CHOSEN = ("Gallery", "Catacomb", "Guardrooms")
 MISLED = ("Gallery", "Catacomb")  # of the chosen: where a count bonus is led astray
 
-LEARNER = "PPO(rollout=64, entropy=0.05, lr=5e-4, anneal=True, threads=1)"
+LEARNER = "PPO(rollout=64, entropy=0.05, lr=5e-4, threads=1)"
 ENVS, DELAY = 16, 6
 RETRIEVAL = "Extrinsic() + 0.1 * ONI(model='retrieval')"
 CLASSIFICATION = "Extrinsic() + 0.1 * ONI(model='classification', lr=1e-3, batch_size=64)"
@@ -100,7 +100,8 @@ def train(task: str, arm: str, seed: int, steps: int, rows: Path, code: str, sto
 
     row = finished.add(
         **key, success=mean("episode/success"), length=mean("episode/length"), died=mean("episode/died"),
-        paid=mean("term/ONI/per_episode"), captions=progress[-1].get("captions/known"),
+        paid_a_step=float(np.mean([row.get("term/ONI/mean", 0.0) for row in progress[len(progress) * 9 // 10 :]])),
+        captions=progress[-1].get("captions/known"),
         solved_at=next((int(r["step"]) for r, s in zip(progress, recent, strict=True) if s > 0.5), None),
         curve=[round(s, 3) for s in recent[:: max(1, len(recent) // 20)]], seconds=round(progress[-1]["seconds"], 1),
     )  # fmt: skip
@@ -151,7 +152,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     kind = "pilot.json" if args.pilot else "json" if reported else "trial.json"
     out = args.out or RESULTS / f"oni_minihack.{kind}"
     out.parent.mkdir(parents=True, exist_ok=True)
-    steps = {task: 2048 if args.toy else STEPS[task] for task in chosen}
+    steps = {task: 10_240 if args.toy else STEPS[task] for task in chosen}
     method, here = Path(inspect.getfile(ONI)), Path(__file__).parent
     package = method.parents[2]
     levels = Path(minihack_levels.__file__).parent
