@@ -199,12 +199,14 @@ def test_a_damaged_store_stops_the_run_and_is_left_alone(folder: Path, script: S
 
 
 LEARNER = """
+import signal
 import sys
 from pathlib import Path
 from guerdon.judges.annotator import Annotator
 from judges.scripted_judge import ScriptedJudge
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell inherit it ignored
     folder = Path(sys.argv[1])
     annotator = Annotator(ScriptedJudge(folder), store=folder / "labels.sqlite").start()
     annotator.submit(["a door", "a wall"])
