@@ -42,7 +42,7 @@ from guerdon.tasks import minihack_levels
 LONG = True
 PILOT_SEEDS = (0, 1, 2)
 SEEDS = (10, 11, 12, 13, 14)
-STEPS = {"Pantry": 250_000, "Gallery": 200_000, "Museum": 300_000, "Catacomb": 250_000, "Guardrooms": 200_000}
+STEPS = {"Pantry": 250_000, "Gallery": 350_000, "Museum": 300_000, "Catacomb": 250_000, "Guardrooms": 300_000}
 CHOSEN = ("Gallery", "Catacomb", "Guardrooms")
 MISLED = ("Gallery", "Catacomb")  # of the chosen: where a count bonus is led astray
 

@@ -32,8 +32,8 @@ def _level(name: str, steps: int, character: str = "mon-hum-neu-mal") -> Level:
 
 LEVELS: dict[str, Level] = {
     "Pantry": _level("pantry", 100),
-    "Gallery": _level("gallery", 90),
-    "Museum": _level("museum", 90),
+    "Gallery": _level("gallery", 110),
+    "Museum": _level("museum", 110),
     "Catacomb": _level("catacomb", 110, "val-dwa-law-fem"),
     "Guardrooms": _level("guardrooms", 130, "val-dwa-law-fem"),
 }
