@@ -13,7 +13,7 @@ and are reported on seeds 10-14, all arms with the same steps, as 95 % bootstrap
    and ONI classification at least 0.7.
 2. Random labels and all labels 1 are count bonuses in disguise, since the gate pays each caption about once an episode.
    They are reported beside ONI, with whether they tie with it (mean within 0.1 of retrieval). Where messages lead away
-   from the goal as well as towards it (Gallery, Catacomb), retrieval is better than all labels 1 by at least 0.5.
+   from the goal as well as towards it (Gallery), retrieval is better than all labels 1 by at least 0.5.
 
 Runs that are finished stay in a .runs.jsonl beside the result; the script goes on where it stopped.
 
@@ -42,9 +42,9 @@ from guerdon.tasks import minihack_levels
 LONG = True
 PILOT_SEEDS = (0, 1, 2)
 SEEDS = (10, 11, 12, 13, 14)
-STEPS = {"Pantry": 250_000, "Gallery": 350_000, "Museum": 300_000, "Catacomb": 250_000, "Guardrooms": 300_000}
-CHOSEN = ("Gallery", "Catacomb", "Guardrooms")
-MISLED = ("Gallery", "Catacomb")  # of the chosen: where a count bonus is led astray
+STEPS = {"Pantry": 250_000, "Gallery": 300_000, "Museum": 300_000, "Catacomb": 250_000, "Guardrooms": 250_000}
+CHOSEN = ("Gallery", "Guardrooms")
+MISLED = ("Gallery",)  # of the chosen: where a count bonus is led astray
 
 LEARNER = "PPO(rollout=64, entropy=0.05, lr=5e-4, threads=1)"
 ENVS, DELAY = 16, 6
