@@ -16,7 +16,7 @@ from tyro.conf import Positional
 
 
 def rescore(
-    run: Positional[Path], reward: str, judge: str | None = None, most: int = 15, json_: Path | None = None
+    run: Positional[Path], reward: str, judge: str | None = None, most: int = 15, out: Path | None = None
 ) -> None:
     """Score a run's recorded rollouts with another reward and show what changes.
 
@@ -28,7 +28,7 @@ def rescore(
         reward: the other reward expression.
         judge: ask this judge instead of using the run's labels.
         most: captions to show.
-        json_: also write the comparison to this file.
+        out: also write the comparison to this file, as JSON.
     """
     from guerdon.expression import parse_judge, parse_reward
     from guerdon.judges.store import LabelStore
@@ -88,9 +88,9 @@ def rescore(
         "captions": _captions(ledgers, most) if rollouts[0].caption is not None else [],
     }
     _show(found, repr(opened.reward), repr(other))
-    if json_ is not None:
+    if out is not None:
         text = json.dumps(found, indent=1)
-        checkpoint.write_whole(json_, lambda file: file.write(text.encode()))
+        checkpoint.write_whole(out, lambda file: file.write(text.encode()))
 
 
 def _read(path: Path, captions: Any, tensor_dict: Any, rollout_type: Any) -> Any:

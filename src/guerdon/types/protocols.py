@@ -46,8 +46,15 @@ class Spec:
 class Judge(Protocol):
     """Answers questions about captions or pairs of them. Must be picklable before its first use."""
 
-    name: str  # who judges; with `prompt` and the item, the key under which a label is stored
-    prompt: str  # the prompt's name and version
+    @property
+    def name(self) -> str:
+        """Who judges; with `prompt` and the item, the key under which a label is stored."""
+        ...
+
+    @property
+    def prompt(self) -> str:
+        """The prompt's name and version."""
+        ...
 
     async def judge(self, items: Sequence[Item]) -> list[Label]:
         """A row an item, in order: a label, or the reason why there is none. Raises only if nobody is there to ask."""
