@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 TASK, STEPS, SEED = "Gallery", 300_000, 0
-LEARNER = "PPO(entropy=0.05, lr=5e-4, anneal=True)"
+LEARNER = "PPO(rollout=64, entropy=0.05, lr=5e-4)"
 FEEDBACK = "Extrinsic() + 0.1 * ONI(model='retrieval')"
 ARMS: dict[str, tuple[str, str | None]] = {
     "with language-model feedback": (FEEDBACK, "RecordedJudge()"),
@@ -79,7 +79,7 @@ def _start(arm: str, folder: Path, steps: int, seed: int) -> subprocess.Popen[st
             left.unlink()
         (folder / "progress.jsonl").unlink(missing_ok=True)
         words = [TASK, "--reward", reward, "--learner", LEARNER, "--steps", str(steps), "--seed", str(seed)]
-        words += ["--envs", "16", "--workers", "0", "--label-delay", "3", "--arm", arm, "--run", str(folder)]
+        words += ["--envs", "16", "--workers", "0", "--label-delay", "6", "--arm", arm, "--run", str(folder)]
         words += ["--judge", judge] if judge else []
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     folder.mkdir(parents=True, exist_ok=True)

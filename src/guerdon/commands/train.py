@@ -27,6 +27,8 @@ def train(
 
       guerdon train NetHackScore --reward "0.1 * Extrinsic() + 0.4 * ONI(model='retrieval')" --judge "RecordedJudge()"
 
+    What PPO takes between its brackets is explained by `python -m pydoc guerdon.learners.PPO`.
+
     Ctrl-C saves and stops; `guerdon train --resume FOLDER` goes on from the newest checkpoint, also after a crash.
 
     Args:
