@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[2] / "claims" / "oni_minihack.py"
 def results(tmp_path_factory) -> list[tuple[dict, str]]:
     """What two calls wrote and printed."""
     out = tmp_path_factory.mktemp("claim") / "x.json"
-    words = ["--toy", "--tasks", "Gallery", "--seeds", "7", "--workers", "1", "--out", str(out)]
+    words = ["--toy", "--tasks", "Pantry", "--seeds", "7", "--workers", "1", "--out", str(out)]
     found = []
     for _ in range(2):
         done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=900)
@@ -28,10 +28,9 @@ def results(tmp_path_factory) -> list[tuple[dict, str]]:
 def test_the_result_has_the_agreed_form(results):
     result, _ = results[0]
     assert result["claim"] == "oni_minihack"
-    assert [check["name"].partition(": ")[2] for check in result["checks"]] == [
-        "task reward only", "inverted labels", "ONI retrieval", "ONI classification", "judge over count bonus",
-    ]  # fmt: skip
-    arms = result["seen"]["tasks"]["Gallery"]
+    arms = ["task reward only", "inverted labels", "ONI retrieval", "ONI classification"]
+    assert [check["name"] for check in result["checks"]] == [f"Pantry: {arm}" for arm in arms]
+    arms = result["seen"]["tasks"]["Pantry"]
     assert len(arms) == 6
     assert arms["all labels 1"]["ties with ONI"] == (
         arms["all labels 1"]["mean"] >= arms["ONI retrieval"]["mean"] - 0.1

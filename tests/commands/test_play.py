@@ -103,9 +103,7 @@ def test_rescore_with_the_run_s_own_reward_changes_nothing(corridor, tmp_path):
 
 def test_rescore_can_ask_another_judge(corridor, tmp_path):
     out = tmp_path / "other.json"
-    main(
-        ["rescore", str(corridor), "--reward", "ONI()", "--judge", "KeywordJudge(words=('gold',))", "--out", str(out)]
-    )
+    main(["rescore", str(corridor), "--reward", "ONI()", "--judge", "KeywordJudge(words=('gold',))", "--out", str(out)])
     paid = {row["caption"]: row["after"] for row in json.loads(out.read_text())["captions"]}
     assert all("gold" in caption for caption, after in paid.items() if after)
 
