@@ -41,12 +41,7 @@ def test_arms_differ_in_what_their_judges_pay(results):
     runs = {run["arm"]: run for run in results[0][0]["seen"]["runs"]}
     assert runs["task reward only"]["paid_a_step"] == 0
     assert runs["task reward only"]["success"] == 0
-    assert (
-        0
-        < runs["ONI retrieval"]["paid_a_step"]
-        < runs["random labels"]["paid_a_step"]
-        < runs["all labels 1"]["paid_a_step"]
-    )
+    assert 0 < runs["ONI retrieval"]["paid_a_step"] < runs["all labels 1"]["paid_a_step"]
 
 
 def test_runs_that_are_finished_are_not_run_again(results):
