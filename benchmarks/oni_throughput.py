@@ -10,7 +10,7 @@
 
 Blocks of the arms take turns within one run.
 
-    python benchmarks/oni_throughput.py [--blocks 8] [--parts a b c] [--toy]
+    python benchmarks/oni_throughput.py [--blocks 12] [--parts a b c] [--toy]
 """
 
 from __future__ import annotations
@@ -286,11 +286,11 @@ def extractor() -> type:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=8)
+    parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--parts", nargs="+", default=["a", "b", "c"], choices=["a", "b", "c"])
     parser.add_argument("--toy", action="store_true", help="seconds, not minutes; nothing is written")
     args = parser.parse_args()
-    envs, long, short, blocks = (8, 1, 1, 2) if args.toy else (64, 24, 6, args.blocks)
+    envs, long, short, blocks = (8, 1, 1, 2) if args.toy else (64, 12, 4, args.blocks)
     ratios: list[dict[str, Any]] = []
     seen: dict[str, Any] = {}
     if "a" in args.parts:
