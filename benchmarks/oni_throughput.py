@@ -50,10 +50,10 @@ ARMS = {
 class Training:
     """One arm: a learner on its own games, and an annotator where the reward asks for labels."""
 
-    def __init__(self, reward: str, learner: PPO, *, envs: int, latency: float, keys: tuple[str, ...] = KEYS) -> None:
+    def __init__(self, reward: str, learner: PPO, *, envs: int, latency: float, workers: int = 1) -> None:
         self.reward, self.learner = parse_reward(reward), learner
         reads = any(getattr(m, "reads_captions", False) for m in self.reward.modules())
-        self.task = tasks.make("NetHackScore", num_envs=envs, workers=1, captions=reads, observation_keys=keys)
+        self.task = tasks.make("NetHackScore", num_envs=envs, workers=workers, captions=reads, observation_keys=KEYS)
         learner.build(self.task, self.reward, seed=0)
         self.annotator = Annotator(KeywordJudge(words=WORDS, latency=latency)) if reads else None
 
@@ -91,15 +91,18 @@ def closing_all(made: dict[str, Training]) -> Iterator[dict[str, Training]]:
 
 
 def recurrent() -> PPO:
-    return PPO(rollout=32, epochs=1, minibatches=4, recurrent=True, width=128, hidden=256)
+    return PPO(rollout=32, epochs=1, minibatches=4, recurrent=True, width=128, hidden=384)
 
 
 def part_a(blocks: int, iterations: int, envs: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     made = {name: Training(r, recurrent(), envs=envs, latency=2.0) for name, r in ARMS.items()}
     with closing_all(made):
-        for one in made.values():  # warm up: first captions, first labels, steady games
-            one.speed(max(1, iterations // 2))
-        arms = {name: lambda one=one: one.speed(iterations) for name, one in made.items()}
+        for name, one in made.items():  # warm up: first captions, first labels, steady games
+            one.speed(iterations if name in ("task reward", "ONI retrieval") else max(1, iterations // 4))
+        turns = {
+            name: iterations if name in ("task reward", "ONI retrieval") else max(1, iterations // 4) for name in made
+        }
+        arms = {name: lambda one=one, n=turns[name]: one.speed(n) for name, one in made.items()}
         seen = interleave(arms, blocks)
         counters = {n: one.annotator.counters() for n, one in made.items() if one.annotator is not None}
     base = seen.pop("task reward")
@@ -199,7 +202,7 @@ def part_c(blocks: int, iterations: int, envs: int) -> tuple[list[dict[str, Any]
 
     length, epochs, minibatches = 128, 1, 4
     settings = {"rollout": length, "epochs": epochs, "minibatches": minibatches, "width": 64, "hidden": 128}
-    ours = Training("Extrinsic()", PPO(**settings, threads=2), envs=envs, latency=0.0)
+    ours = Training("Extrinsic()", PPO(**settings, threads=2), envs=envs, latency=0.0, workers=2)
     torch.set_num_threads(2)
     theirs = {}
     for kind in (DummyVecEnv, SubprocVecEnv):
