@@ -243,3 +243,17 @@ def test_as_a_gymnasium_vector_environment(workers):
     np.testing.assert_array_equal(env.reset(seed=3)[0]["seed"], first)
     assert (env.reset()[0]["seed"] != first).all()
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "near"),
+    [
+        ("TextCorridor", "roms", "rooms"),
+        ("NetHackScore", "max_episode_step", "max_episode_steps"),
+        ("NetHackOracle", "penalty_steps", "penalty_step"),
+        ("Gallery", "pett", "pet"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_near_ones(name, option, near):
+    with pytest.raises(ValueError, match=rf"{name} has no option '{option}'; there is .*\b{near}\b"):
+        tasks.make(name, num_envs=2, **{option: 1})

@@ -9,10 +9,12 @@ Nothing here imports nle, minihack or torch before it is needed.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -75,6 +77,7 @@ def make(
         from guerdon.parts.caption_table import CaptionTable
         from guerdon.tasks.text_corridor import TextCorridorVector
 
+        _takes(name, TextCorridorVector, options)
         task: Any = TextCorridorVector(num_envs=num_envs, captions=CaptionTable(canonicalise), **options)
     else:
         from guerdon.tasks.vector import Workers
@@ -93,9 +96,13 @@ def game(name: str, **options: Any) -> Game:
     short = name.removeprefix("guerdon/").removesuffix("-v0") if name.startswith("guerdon/") else name
     if short in NETHACK:
         module, kind, defaults = NETHACK[short]
-        return getattr(_nethack(module), kind)(**defaults | options)
+        made = getattr(_nethack(module), kind)
+        _takes(name, made, options)
+        return made(**defaults | options)
     if short in LEVELS:
-        return _nethack("guerdon.tasks.nethack.minihack_game").OwnLevel(LEVELS[short], **options)
+        own = _nethack("guerdon.tasks.nethack.minihack_game").OwnLevel
+        _takes(name, own, options, also=[field.name for field in dataclasses.fields(LEVELS[short])])
+        return own(LEVELS[short], **options)
     if name.startswith("MiniHack-"):
         minihack = _nethack("guerdon.tasks.nethack.minihack_game")
         _known(name)
@@ -132,6 +139,16 @@ def _nethack(module: str) -> Any:
         if error.name is None or error.name.split(".")[0] not in ("nle", "minihack", "pkg_resources"):
             raise
         raise ImportError(f"{error.name} is missing: pip install 'guerdon[nethack]'") from error
+
+
+def _takes(name: str, kind: type, options: dict[str, Any], also: Sequence[str] = ()) -> None:
+    """Raises ValueError naming the nearest options if `kind` has no such one."""
+    signatures = [inspect.signature(c.__init__) for c in kind.__mro__ if "__init__" in vars(c) and c is not object]
+    named = {p.name for s in signatures for p in s.parameters.values() if p.kind is p.KEYWORD_ONLY} | set(also)
+    for option in options:
+        if option not in named:
+            near = difflib.get_close_matches(option, named, n=3) or sorted(named)
+            raise ValueError(f"{name} has no option {option!r}; there is {', '.join(near)}")
 
 
 def _known(identifier: str) -> None:
