@@ -91,7 +91,7 @@ def closing_all(made: dict[str, Training]) -> Iterator[dict[str, Training]]:
 
 
 def recurrent() -> PPO:
-    return PPO(rollout=32, epochs=1, minibatches=4, recurrent=True, width=128, hidden=384)
+    return PPO(rollout=64, epochs=1, minibatches=4, recurrent=True, width=128, hidden=384)
 
 
 def part_a(blocks: int, iterations: int, envs: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -202,7 +202,7 @@ def part_c(blocks: int, iterations: int, envs: int) -> tuple[list[dict[str, Any]
 
     length, epochs, minibatches = 128, 1, 4
     settings = {"rollout": length, "epochs": epochs, "minibatches": minibatches, "width": 64, "hidden": 128}
-    ours = Training("Extrinsic()", PPO(**settings, threads=2), envs=envs, latency=0.0, workers=2)
+    ours = Training("Extrinsic()", PPO(**settings, threads=2), envs=envs, latency=0.0)
     torch.set_num_threads(2)
     theirs = {}
     for kind in (DummyVecEnv, SubprocVecEnv):
@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["a", "b", "c"], choices=["a", "b", "c"])
     parser.add_argument("--toy", action="store_true", help="seconds, not minutes; nothing is written")
     args = parser.parse_args()
-    envs, long, short, blocks = (8, 1, 1, 2) if args.toy else (64, 12, 4, args.blocks)
+    envs, long, short, blocks = (8, 1, 1, 2) if args.toy else (32, 12, 4, args.blocks)
     ratios: list[dict[str, Any]] = []
     seen: dict[str, Any] = {}
     if "a" in args.parts:
@@ -302,7 +302,7 @@ def main() -> None:
     if "b" in args.parts:
         seen["b"] = part_b(2 * long, envs)
     if "c" in args.parts:
-        rows, seen["c"] = part_c(blocks, short, min(envs, 32))
+        rows, seen["c"] = part_c(blocks, short, envs)
         ratios += rows
     if args.toy or set(args.parts) != {"a", "b", "c"}:
         for row in ratios:
