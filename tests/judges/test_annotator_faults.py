@@ -201,6 +201,7 @@ def test_a_damaged_store_stops_the_run_and_is_left_alone(folder: Path, script: S
 LEARNER = """
 import signal
 import sys
+import time
 from pathlib import Path
 from guerdon.judges.annotator import Annotator
 from judges.scripted_judge import ScriptedJudge
@@ -212,7 +213,8 @@ if __name__ == "__main__":
     annotator.submit(["a door", "a wall"])
     try:
         print("ready", flush=True)
-        sys.stdin.read()
+        while True:
+            time.sleep(0.05)  # in turns: a signal just before one endless wait would be heard of only after it
     except KeyboardInterrupt:
         (folder / "hold").unlink()
         annotator.drain(120)
@@ -228,9 +230,7 @@ def test_the_end_of_the_learner(folder: Path, script: Script, end: signal.Signal
     (folder / "learner.py").write_text(LEARNER)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, str(folder / "learner.py"), str(folder)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, process_group=0
-    ) as learner:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, process_group=0) as learner:
         assert learner.stdout is not None
         assert learner.stdout.readline() == b"ready\n"
         if end == signal.SIGKILL:
