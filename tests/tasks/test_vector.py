@@ -227,15 +227,15 @@ import numpy as np
 from toy_game import Toy
 from guerdon.tasks.vector import Workers
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell inherit it ignored
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the bystander, from its first moment
 task = Workers(Toy, num_envs=4, workers=2)
 task.reset(seed=0)
 [task.recv(g) for g in (0, 1)]
 bystander = os.fork()  # holds the sockets open when the parent is gone
 if not bystander:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.closerange(0, 3)
     signal.pause()
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print(bystander, *(process.pid for process, _ in task._team), flush=True)
 while True:
     for g in (0, 1):

@@ -113,3 +113,33 @@ def test_labels_give_back_the_rows_they_were_made_of(made):
 def test_labels_check_their_shapes():
     with pytest.raises(ValueError, match=r"Labels.weight must have shape \[N\]"):
         samples.replace(Labels.from_rows([Label("a", 1.0)]), weight=torch.ones(2))
+
+
+def answers() -> Completions:
+    """Three rows: two steps with a gap (a tool's words) between them; one step; nothing generated."""
+    mask = torch.tensor([[1, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]).bool()
+    step = torch.tensor([[0, 0, 0, 1, 2, 2], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
+    return Completions(
+        prompt=["p", "q", "r"], text=["a", "b", "c"], ids=torch.arange(18).reshape(3, 6), mask=mask, step=step,
+        columns={"answer": ["1", "2", "3"]}, prompt_ids=torch.tensor([[0, 1], [2, 3], [0, 4]]),
+    )  # fmt: skip
+
+
+def test_ends_of_answers_and_steps() -> None:
+    made = answers()
+    assert made.ends().nonzero().tolist() == [[0, 4], [1, 0]]
+    assert made.step_ends().nonzero().tolist() == [[0, 1], [0, 3], [0, 4], [1, 0]]
+    made.step = None
+    with pytest.raises(ValueError, match=r"set Completions\.step"):
+        made.step_ends()
+
+
+@pytest.mark.parametrize("index", [[2, 0], torch.tensor([2, 0])])
+def test_rows_of_completions(index) -> None:
+    picked = answers().rows(index)
+    assert picked.text == ["c", "a"]
+    assert picked.prompt_ids.tolist() == [[0, 4], [0, 1]]
+    assert picked.columns == {"answer": ["3", "1"]}
+    assert picked.ids[:, 0].tolist() == [12, 0]
+    assert answers().rows(torch.tensor([True, False, True])).text == ["a", "c"]
+    assert answers().rows(slice(1, None)).text == ["b", "c"]

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
         Rollout,
     )
     from guerdon.types.labels import FIRST, SECOND, TIE, Item, Label
-    from guerdon.types.protocols import Captions, Judge, Spec, Step, VectorTask
+    from guerdon.types.protocols import (
+        Captions,
+        ContextOverflow,
+        Judge,
+        LanguageModel,
+        Prompt,
+        Spec,
+        Step,
+        TokenScores,
+        VectorTask,
+    )
     from guerdon.types.reward import (
         About,
         Adopted,
@@ -31,9 +41,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "FIRST", "SECOND", "TIE", "About", "Adopted", "Captions", "Chain", "Completions", "Experience", "Item", "Judge",
-    "Label", "Labels", "Pairs", "Product", "Reward", "Rollout", "Scored", "Spec", "Step", "Stream", "Sum",
-    "VectorTask", "as_reward", "check_score", "streams",
+    "FIRST", "SECOND", "TIE", "About", "Adopted", "Captions", "Chain", "Completions", "ContextOverflow", "Experience",
+    "Item", "Judge", "Label", "Labels", "LanguageModel", "Pairs", "Product", "Prompt", "Reward", "Rollout", "Scored",
+    "Spec", "Step", "Stream", "Sum", "TokenScores", "VectorTask", "as_reward", "check_score", "streams",
 ]  # fmt: skip
 
 _HOMES = ("labels", "protocols", "experience", "reward")  # the light ones first

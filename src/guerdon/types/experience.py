@@ -110,6 +110,8 @@ class Completions:
     step: Annotated[Tensor, "N L"] | None = None  # step or turn index of each token
     log_prob: Annotated[Tensor, "N L"] | None = None  # under the policy that sampled
     columns: dict | None = None  # name -> N values: answers, documents, chosen or not, ...
+    prompt_ids: Annotated[Tensor, "N P"] | None = None  # the tokens before `ids`, as the policy saw them
+    prompt_mask: Annotated[Tensor, "N P"] | None = None  # True on them; padding stands on the left
 
     def __post_init__(self) -> None:
         _check_shapes(self)
@@ -123,6 +125,37 @@ class Completions:
     def shape(self) -> tuple[int, int]:
         """(N, L)."""
         return tuple(self.ids.shape)  # type: ignore[return-value]
+
+    def ends(self) -> Tensor:
+        """[N, L] bool: the last generated token of each row, where a value for the whole answer stands."""
+        return _last_of_runs(self.mask.bool(), torch.zeros_like(self.mask, dtype=torch.long))
+
+    def step_ends(self) -> Tensor:
+        """[N, L] bool: the last generated token of each step or turn, where that step's value stands."""
+        if self.step is None:
+            raise ValueError("these completions have no steps: set Completions.step to the step index of each token")
+        return _last_of_runs(self.mask.bool(), self.step)
+
+    def rows(self, index: Any) -> Completions:
+        """The completions that `index` (a tensor of integers or booleans, a list or a slice) picks, in its order."""
+        chosen = torch.arange(len(self.text))[index].tolist()
+        at = torch.tensor(chosen, dtype=torch.long, device=self.ids.device)
+        names = ("ids", "mask", "group", "step", "log_prob", "prompt_ids", "prompt_mask")
+        tensors: dict[str, Any] = {n: None if (v := getattr(self, n)) is None else v[at] for n in names}
+        columns = None if self.columns is None else {k: [v[i] for i in chosen] for k, v in self.columns.items()}
+        return Completions(
+            prompt=[self.prompt[i] for i in chosen], text=[self.text[i] for i in chosen], columns=columns, **tensors
+        )
+
+
+def _last_of_runs(mask: Tensor, run: Tensor) -> Tensor:
+    """Where a token of `mask` is the last of its row, or the next one of `mask` belongs to another run."""
+    length = mask.shape[1]
+    place = torch.arange(length, device=mask.device).expand_as(mask)
+    following = torch.where(mask, place, length).flip(1).cummin(1).values.flip(1)  # the first of `mask` from here on
+    following = torch.cat([following[:, 1:], following.new_full((len(mask), 1), length)], 1)
+    next_run = run.gather(1, following.clamp(max=length - 1)) if length else run
+    return mask & ((following == length) | (next_run != run))
 
 
 @tensorclass

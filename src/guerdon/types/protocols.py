@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gymnasium import spaces
     from torch import Tensor
 
+    from guerdon.types.experience import Completions
+
 
 class Captions(Protocol):
     """Interned captions: each text is stored once, under an int32 id; id 0 is the empty caption."""
@@ -62,6 +64,89 @@ class Judge(Protocol):
 
     def counters(self) -> dict[str, float]:
         """Calls, tokens, cost and the like so far; flat, for logs."""
+        ...
+
+
+Prompt = str | list[dict[str, Any]]
+"""What a language model is asked: a text to go on with, or messages ({"role", "content"}) for its chat template."""
+
+
+class ContextOverflow(ValueError):
+    """A text is longer than the model's context or the caller's limit; both lengths stand in the message."""
+
+
+class TokenScores(NamedTuple):
+    """What a language model made of M spans of tokens, [M, n] each; 0 where `mask` is False. Nats, float32.
+
+    All but `log_prob` describe the whole next-token distribution p (V tokens) in front of each token, and are there
+    only if asked for.
+    """
+
+    log_prob: Tensor  # log p(token)
+    mask: Tensor  # bool: the first entries of each row, as many as its span has tokens
+    entropy: Tensor | None = None  # H(p)
+    self_certainty: Tensor | None = None  # KL(uniform || p) = -log V - mean_v log p(v)
+    margin: Tensor | None = None  # largest minus second largest probability
+
+
+class LanguageModel(Protocol):
+    """A causal language model, here or on a server: it writes, and says how likely it finds what is written."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that fit, prompt included."""
+        ...
+
+    def render(self, prompt: Prompt, *, add_generation_prompt: bool = True) -> str:
+        """The text of a prompt: messages through the chat template, a plain text as it is."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text that stands at the beginning of the model's context (a rendered prompt)."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    def split(self, text: str, start: int, end: int) -> tuple[list[int], list[int]]:
+        """Tokens before, and tokens of, the characters [start, end) of `text`, which is tokenised as a whole.
+
+        A token that reaches over a border belongs to the span. Raises ValueError for an empty span.
+        """
+        ...
+
+    def score(
+        self, prefixes: Sequence[Sequence[int]], spans: Sequence[Sequence[int]], *, also: Sequence[str] = ()
+    ) -> TokenScores:
+        """How likely each span is after its prefix; M prefixes (at least one token each) and M spans, any lengths.
+
+        `also` names further fields of `TokenScores`. What sequences have in common is computed once, so hand in
+        everything at once. Differentiable where gradients are enabled and the model is a local one. Raises
+        ContextOverflow, and ValueError for an empty span or for what a remote model cannot say.
+        """
+        ...
+
+    def log_probs(self, completions: Completions, *, temperature: float = 1.0) -> Tensor:
+        """[N, L] log-probability of each token of `completions` after its prompt; 0 where ``mask`` is False."""
+        ...
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        n: int = 1,
+        max_tokens: int = 256,
+        temperature: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> Completions:
+        """`n` completions a prompt, side by side, group = the prompt's index, with ids, prompt_ids and log_prob.
+
+        `log_prob` is of the sampled tokens at this temperature. A text ends with the first `stop` in it, kept, or
+        with the end-of-text token, which is in `ids` and not in `text`. Temperature 0 takes the likeliest token.
+        """
         ...
 
 

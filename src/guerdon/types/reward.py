@@ -323,8 +323,7 @@ def _stack(values: list[Tensor], experience: Experience) -> Tensor:
     """Values side by side; an answer's [N] beside tokens' [N, L] stands on the answer's last valid token."""
     if not any(v.ndim == 2 for v in values) or not isinstance(experience, Completions):
         return torch.stack(values)
-    mask = experience.mask.bool()
-    last = mask & (mask.flip(1).cumsum(1).flip(1) == 1)  # the last True of each row
+    last = experience.ends()
     return torch.stack([v if v.ndim == 2 else torch.where(last, v[:, None], 0.0) for v in values])
 
 
