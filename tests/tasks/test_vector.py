@@ -227,10 +227,11 @@ import numpy as np
 from toy_game import Toy
 from guerdon.tasks.vector import Workers
 
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the bystander, from its first moment
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell inherit it ignored
 task = Workers(Toy, num_envs=4, workers=2)
 task.reset(seed=0)
 [task.recv(g) for g in (0, 1)]
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the bystander, from its first moment
 bystander = os.fork()  # holds the sockets open when the parent is gone
 if not bystander:
     os.closerange(0, 3)
