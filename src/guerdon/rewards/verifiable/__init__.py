@@ -1,0 +1,3 @@
+"""Is it right? Rewards that check an answer."""
+
+__all__: list[str] = []

@@ -1,0 +1,1 @@
+"""Questions for language models: generated from a seed, or packaged."""
