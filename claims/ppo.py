@@ -1,23 +1,25 @@
 """Claim of the learner: PPO learns no worse than Stable-Baselines3's, given the same everything.
 
-CartPole-v1 with separate actor and critic (`PPO(separate=True)`), and MiniGrid-Empty-8x8 with one network for both:
-images of 7 x 7 x 3 and the direction it faces, through the same encoder (`guerdon.models.encoders.DictEncoder`), which
-Stable-Baselines3 takes as its features extractor. On both sides: environment steps, environments, rollout, minibatches,
-epochs, learning rate and its linear decay, gamma, lambda, clip range, entropy weight, value loss, gradient norm, Adam's
-epsilon and the network's layers. Each side draws its first weights its own way. Ours trains through `guerdon train`'s
-function; the step of NEXT_STEP autoreset that only shows the next episode's start counts as one of ours.
+CartPole-v1 with separate actor and critic (`PPO(separate=True)`), and MiniGrid-Empty-Random-6x6 with one network for
+both: images of 7 x 7 x 3 and the direction it faces, through the same encoder (`guerdon.models.encoders.DictEncoder`),
+which Stable-Baselines3 takes as its features extractor. On both sides: environment steps, environments, rollout,
+minibatches, epochs, learning rate and its linear decay, gamma, lambda, clip range, entropy weight, value loss, gradient
+norm, Adam's epsilon and the network's layers. Each side draws its first weights its own way. Ours trains through
+`guerdon train`'s function; the step of NEXT_STEP autoreset that only shows the next episode's start counts as ours.
 
 Return: mean over the episodes that end in the last fifth of training, the policy sampled as it trains, divided by what
-a perfect policy could at most get (500; 1). Stated before the run, on seeds 20-31, which no setting was chosen on, as
+a perfect policy could at most get (500; 1). Stated before the run, on seeds 40-51, which no setting was chosen on, as
 95 % bootstrap intervals of the mean over seeds, on both tasks:
 
 1. No worse: ours minus Stable-Baselines3's, seed by seed, is at least -0.05.
 2. Both learn: either return is at least 0.75 (a random policy gets 0.04 on CartPole).
 
-Revised once, before this run: the first one (seeds 10-14, 80 iterations of CartPole, convolutions with PyTorch's first
-weights patched to be orthogonal) gave ours minus theirs +0.016 [-0.083, 0.114] on CartPole, wider than the margin since
-one seed's difference spreads by 0.11 on either side, and -0.014 [-0.035, 0.006] on MiniGrid. Hence 120 iterations and
-twelve seeds.
+Settings were changed twice. The first run (seeds 10-14, 80 iterations of CartPole) had intervals wider than the margin
+and brought a fault of ours to light (the first weights of convolutions). The second (seeds 20-31, learning rate 1e-3,
+MiniGrid-Empty-8x8 in 40 iterations) did not hold: CartPole -0.026 [-0.081, 0.013], MiniGrid +0.005 [-0.232, 0.242],
+since at that rate policies of either side fall late on CartPole, and on Empty-8x8, where nothing is paid before the
+goal is met by chance, 2 of 12 seeds of either side never learn. Hence, chosen on seeds 0-5: a rate of 3e-4, more
+iterations, and a task on which no seed of either side fails by chance.
 
     python claims/ppo.py [--toy] [--workers N]
 """
@@ -51,7 +53,7 @@ from guerdon.models import encoders, policy
 from guerdon.parts import advantages, policy_losses
 
 LONG = False
-SEEDS = tuple(range(20, 32))
+SEEDS = tuple(range(40, 52))
 MARGIN, FLOOR, LATE = 0.05, 0.75, 0.8
 
 
@@ -82,7 +84,7 @@ TASKS = {
         "rollout": 128, "epochs": 10, "minibatches": 4, "lr": 3e-4, "gamma": 0.99, "lam": 0.95, "clip": 0.2,
         "entropy": 0.0, "separate": True,
     }),
-    "MiniGrid": Task("minigrid:MiniGrid-Empty-8x8-v0", 1.0, 100, 16, {
+    "MiniGrid": Task("minigrid:MiniGrid-Empty-Random-6x6-v0", 1.0, 80, 16, {
         "rollout": 64, "epochs": 4, "minibatches": 4, "lr": 3e-4, "gamma": 0.99, "lam": 0.95, "clip": 0.2,
         "entropy": 0.02,
     }, keys=("direction", "image")),
@@ -201,7 +203,7 @@ def train(name: str, task: Task, side: str, seed: int, rows: Path, code: str) ->
 
 def toy(task: Task) -> Task:
     """A few iterations, with episodes short enough to end in them."""
-    return replace(task, iterations=5, id=task.id.replace("8x8", "5x5"))
+    return replace(task, iterations=5, id=task.id.replace("6x6", "5x5"))
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
