@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from guerdon.parts.answers import (
     answer_classes,
     extract_answer,
+    find_answer,
     majority,
     normalise_answer,
     rows_of_groups,
@@ -176,3 +177,11 @@ def test_rows_of_groups():
     assert rows_of_groups(torch.tensor([7, 2, 7, 2, 5]), 5) == [[0, 2], [1, 3], [4]]
     assert rows_of_groups(None, 3) == [[0, 1, 2]]
     assert rows_of_groups(None, 0) == []
+
+
+@pytest.mark.parametrize("how", ["boxed", "####", "number", "<answer>", "text"])
+def test_where_an_answer_stands(how):
+    text = r"2 so \boxed{ {4} } and <answer> 5 </answer> #### 6 or 7 " + "\n"
+    start, end = find_answer(text, how)
+    assert text[start:end] == extract_answer(text, how)
+    assert find_answer("", how) is None

@@ -7,16 +7,13 @@ from hypothesis import given
 
 from guerdon.parts.span_scores import (
     REDUCTIONS,
-    Span,
     check_span,
-    find_boxed,
     find_slot,
     group_logmeanexp,
     group_softmax,
     leave_one_out_logmeanexp,
     reduce_span,
     splice,
-    strip,
 )
 
 PROBS = torch.tensor([[0.5, 0.25, 1.0], [0.1, 0.9, 0.3]])
@@ -141,17 +138,9 @@ def test_gradient_of_log_mean_exp_is_the_softmax_even_beside_unscored_rows():
 def test_the_answer_slot():
     text = "<think>a</think> <answer>4</answer> no <answer> 5 </answer> end"
     assert find_slot(text).inside == " 5 "
-    assert strip(find_slot(text)).inside == "5"
     assert find_slot("<answer> 5").inside == " 5"
     assert find_slot("5") is None
-    assert strip(Span("ab  ", 2, 4)) is None
     assert find_slot("[A]x[B]", ("[A]", "[B]")).inside == "x"
-
-
-def test_the_last_closed_box():
-    assert find_boxed(r"so \boxed{1} then \boxed{\frac{1}{2}} and \boxed{open").inside == r"\frac{1}{2}"
-    assert find_boxed(r"\boxed{open") is None
-    assert find_boxed("none") is None
 
 
 @pytest.mark.parametrize(

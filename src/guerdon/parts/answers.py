@@ -44,29 +44,39 @@ def extract_answer(text: str, how: str | Sequence[str] = "boxed") -> str | None:
     Raises:
         ValueError: for another `how`.
     """
+    found = find_answer(text, how)
+    return text[slice(*found)].replace("\N{MINUS SIGN}", "-") if found else None
+
+
+def find_answer(text: str, how: str | Sequence[str] = "boxed") -> tuple[int, int] | None:
+    """Where `extract_answer` finds it: the first character of the answer, and the first one after it."""
     if not isinstance(how, str):
-        return next((found for one in how if (found := extract_answer(text, one)) is not None), None)
+        return next((found for one in how if (found := find_answer(text, one))), None)
+    start, end = 0, len(text)
     if how == "boxed":
-        found = _boxed(text)
+        start, end = _boxed(text)
     elif how == "####":
-        _, mark, tail = text.rpartition("####")
-        found = tail.partition("\n")[0] if mark else None
+        mark = text.rfind(how)
+        start = mark + len(how) if mark >= 0 else end
+        line = text.find("\n", start)
+        end = line if line >= 0 else end
     elif how == "number":
-        numbers = _NUMBER.findall(text.replace("\N{MINUS SIGN}", "-"))
-        found = numbers[-1] if numbers else None
+        numbers = list(_NUMBER.finditer(text.replace("\N{MINUS SIGN}", "-")))
+        start, end = numbers[-1].span() if numbers else (0, 0)
     elif _TAG.fullmatch(how):
-        inside, closing, _ = text.rpartition(f"</{how[1:]}")
-        _, opening, body = inside.rpartition(how)
-        found = body if closing and opening else None
-    elif how == "text":
-        found = text
-    else:
+        end = text.rfind(f"</{how[1:]}")
+        opening = text.rfind(how, 0, max(end, 0))
+        start, end = (opening + len(how), end) if opening >= 0 else (0, 0)
+    elif how != "text":
         raise ValueError(f'how must be "boxed", "####", "number", "text" or a tag such as "<answer>", not {how!r}')
-    return (found.strip() or None) if found is not None else None
+    inside = text[start:end]
+    kept = inside.strip()
+    start += len(inside) - len(inside.lstrip())
+    return (start, start + len(kept)) if kept else None
 
 
-def _boxed(text: str) -> str | None:
-    """Inside the last complete box; one that is never closed (a solution cut off) is passed over."""
+def _boxed(text: str) -> tuple[int, int]:
+    """The characters in the last complete box; one that is never closed (a solution cut off) is passed over."""
     for match in reversed(list(re.finditer(r"\\(?:boxed|fbox)\s*\{", text))):
         depth, at = 1, match.end()
         while at < len(text):
@@ -75,9 +85,9 @@ def _boxed(text: str) -> str | None:
                 continue
             depth += (text[at] == "{") - (text[at] == "}")
             if depth == 0:
-                return text[match.end() : at]
+                return match.end(), at
             at += 1
-    return None
+    return 0, 0
 
 
 def normalise_answer(answer: str) -> str:

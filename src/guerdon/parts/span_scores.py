@@ -130,24 +130,6 @@ def find_slot(text: str, tags: tuple[str, str] = ANSWER_TAGS) -> Span | None:
     return Span(text, start, len(text) if end < 0 else end)
 
 
-def find_boxed(text: str) -> Span | None:
-    r"""What stands in the last ``\boxed{...}`` whose braces close; None without one."""
-    at = len(text)
-    while (at := text.rfind(r"\boxed{", 0, at)) >= 0:
-        depth, start = 1, at + len(r"\boxed{")
-        for end in range(start, len(text)):
-            depth += (text[end] == "{") - (text[end] == "}")
-            if depth == 0:
-                return Span(text, start, end)
-    return None
-
-
-def strip(span: Span) -> Span | None:
-    """The span without white space at its ends; None if nothing is left."""
-    left = len(span.inside) - len(span.inside.lstrip())
-    return Span(span.text, span.start + left, span.start + left + len(kept)) if (kept := span.inside.strip()) else None
-
-
 def splice(
     text: str, reference: str, *, tags: tuple[str, str] = ANSWER_TAGS, force: bool = False, closing: bool = False
 ) -> Span | None:
