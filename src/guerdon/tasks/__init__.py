@@ -155,9 +155,12 @@ def _known(identifier: str) -> None:
     """Raises ValueError naming the nearest names if Gymnasium does not know this one."""
     if identifier in gym.registry:
         return
-    near = difflib.get_close_matches(identifier, [*names(), *gym.registry], n=4, cutoff=0.5)
+    near = difflib.get_close_matches(identifier, {*names(), *gym.registry}, n=4, cutoff=0.5)
     hint = f"; the nearest are {', '.join(near)}" if near else "; `guerdon tasks` lists them"
-    raise ValueError(f"no task is called {identifier!r}{hint}")
+    raise ValueError(
+        f"no task is called {identifier!r}{hint}. An environment of another package needs the module that registers "
+        f"it, as in minigrid:MiniGrid-Empty-8x8-v0"
+    )
 
 
 def _environment(name: str, render_mode: str | None = None, **options: Any) -> gym.Env:
