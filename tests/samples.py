@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import table_model
 import torch
 from gymnasium import spaces
 from tensordict import TensorDict
@@ -101,6 +103,41 @@ def completions(rows: int = 6, length: int = 5, seed: int = 0) -> Completions:
     )
 
 
+PROMPTS = {"1+1=": "2", "2+3=": "5", "4+4=": "8", "half of 7?": "3.5"}
+RESPONSES = [
+    "<think>I count.</think> <answer>{}</answer>", "<think>No</think><answer> 7</answer>", r"So it is \boxed{{{}}}.",
+    r"<think>Add them.</think><answer>\boxed{{{}}}</answer> ", "I do not know.", "<answer>{}", "", "#### {}",
+]  # fmt: skip
+STEP_WORDS = (">", ".")  # what ends a step of a response
+
+
+@functools.cache
+def language_model(role: str = "policy") -> table_model.TableModel:
+    """The model that a reward is handed for its need `role`."""
+    return table_model.TableModel(seed={"policy": 0, "reference": 1, "proxy": 2}[role])
+
+
+def solutions(rows: int = 6, seed: int = 0) -> Completions:
+    """Written solutions that agree with `language_model`: text and tokens, well-formed and not, in groups of two.
+
+    Columns: "answer", the right one; "unanswerable", 1 for the last question; "reasoning", one of somebody else's.
+    """
+    g = torch.Generator().manual_seed(seed)
+    prompts = [list(PROMPTS)[n // 2 % len(PROMPTS)] for n in range(rows)]
+    forms = [RESPONSES[int(i)] for i in torch.randint(len(RESPONSES), (rows,), generator=g)]
+    said = [PROMPTS[p] if right else "9" for p, right in zip(prompts, torch.rand(rows, generator=g) < 0.6, strict=True)]
+    texts = [form.format(answer) for form, answer in zip(forms, said, strict=True)]
+    made = table_model.completions(
+        prompts, texts, model=language_model(),
+        answer=[PROMPTS[p] for p in prompts],
+        unanswerable=[int(p == list(PROMPTS)[-1]) for p in prompts],
+        reasoning=[f"<think>{p}{PROMPTS[p]}</think>" for p in prompts],
+    )  # fmt: skip
+    ends = torch.stack([made.ids == ord(word) for word in STEP_WORDS]).any(0) & made.mask
+    made.step = ends.long().cumsum(1) - ends.long()
+    return made
+
+
 def labels() -> Labels:
     """An answer to every caption and to some pairs, one of each without a label."""
     rows = [Label(text, float(len(text) % 2)) for text in TEXTS[:-1]]
@@ -118,7 +155,7 @@ def padded(experience: Any) -> Any:
     """Two more steps and one more column (tokens for Completions), all invalid and full of rubbish."""
     if isinstance(experience, Completions):
         wide = {
-            k: torch.nn.functional.pad(v, (0, 2), value=0 if v.dtype == torch.bool else 7)
+            k: torch.nn.functional.pad(v, (2, 0) if "prompt" in k else (0, 2), value=0 if v.dtype == torch.bool else 7)
             for k, v in fields(experience)
             if isinstance(v, Tensor) and v.ndim == 2
         }

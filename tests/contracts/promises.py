@@ -45,7 +45,7 @@ class Case:
 
     def experience(self, seed: int = 0) -> Any:
         if self.scores == "Completions":
-            return samples.completions(seed=seed)
+            return samples.solutions(seed=seed)
         assert self.scores in ("Rollout", "any"), f"tests/samples.py makes no {self.scores} yet"
         return samples.rollout(seed=seed)
 
@@ -61,7 +61,7 @@ def lessons(case: Case) -> Iterator[Any]:
     yield Labels.from_rows([])
     outcome = torch.tensor([FIRST, SECOND, TIE, FIRST])
     if case.scores == "Completions":
-        yield Pairs(first=samples.completions(4, seed=1), second=samples.completions(4, seed=2), label=outcome)
+        yield Pairs(first=samples.solutions(4, seed=1), second=samples.solutions(4, seed=2), label=outcome)
     else:
         yield Pairs(first=samples.rollout(seed=1), second=samples.rollout(seed=2), label=outcome)
     yield Pairs(first=samples.TEXTS[:4], second=samples.TEXTS[4:8], label=outcome)
@@ -71,14 +71,20 @@ def lessons(case: Case) -> Iterator[Any]:
 def teach(made: Reward, case: Case) -> list[dict[str, float]]:
     """One round of a learner: score, observe, answer, update."""
     experience = case.experience(seed=4)
-    made.evaluate(experience)
+    made.evaluate(experience, **handed(made))
     if isinstance(experience, Rollout):
         made.observe(experience)
     return [made.update(lesson) for lesson in lessons(case)]
 
 
+def handed(made: Reward) -> dict[str, Any]:
+    """What a learner hands to `score`: a small language model for each need of the reward and of its parts."""
+    needs = {need for part in made.modules() if isinstance(part, Reward) for need in part.needs}
+    return {need: samples.language_model(need) for need in sorted(needs)}
+
+
 def value(made: Reward, experience: Experience) -> Tensor:
-    return made.evaluate(experience).value.detach().cpu()
+    return made.evaluate(experience, **handed(made)).value.detach().cpu()
 
 
 def same(a: Tensor, b: Tensor, message: str) -> None:
@@ -123,8 +129,8 @@ def carries_metadata(case: Case) -> None:
 
 @promise
 def scores_are_float_tensors_of_the_right_shape(case: Case) -> None:
-    experience = case.experience()
-    scored = case.taught().evaluate(experience)
+    made, experience = case.taught(), case.experience()
+    scored = made.evaluate(experience, **handed(made))
     assert scored.value.dtype == torch.float32
     rows, columns = experience.shape
     allowed = [(rows, columns)] + ([(rows,)] if case.scores == "Completions" else [])
@@ -140,7 +146,7 @@ def score_is_pure(case: Case) -> None:
     assert torch.equal(first.nan_to_num(), second.nan_to_num()), "scoring twice gives the same"
     assert snapshot(made.state_dict()) == before, "scoring must not change the state"
     assert snapshot(frozen(experience)) == content, "scoring must not change the experience"
-    direct = made.score(experience).detach()
+    direct = made.score(experience, **handed(made)).detach()
     counted = torch.ones_like(direct, dtype=torch.bool) if direct.ndim == 1 else samples.mask_of(experience)
     same(direct[counted], first[counted], "score and evaluate agree")
 
@@ -158,7 +164,8 @@ def observing_and_learning_leave_experience_alone(case: Case) -> None:
 
 @promise
 def terms_sum_to_the_score(case: Case) -> None:
-    scored = case.taught().evaluate(case.experience())
+    made = case.taught()
+    scored = made.evaluate(case.experience(), **handed(made))
     assert scored.terms
     assert scored.stages
     for name, tensor in {**scored.terms, **scored.stages}.items():
@@ -230,11 +237,7 @@ def batch_order_does_not_matter(case: Case) -> None:
         made.update(lesson)
     if isinstance(experience, Completions):
         order = torch.tensor([4, 5, 0, 1, 2, 3])  # groups stay together
-        moved = samples.replace(
-            experience,
-            **{k: [v[i] for i in order] for k, v in samples.fields(experience) if isinstance(v, list)},
-            **{k: v[order] for k, v in samples.fields(experience) if isinstance(v, Tensor)},
-        )
+        moved = experience.rows(order)
         same(value(made, moved), value(made, experience)[order], "the order of rows does not matter")
     else:
         order = torch.tensor([2, 0, 3, 1])
@@ -350,8 +353,20 @@ def refuses_what_it_cannot_score(case: Case) -> None:
     wrong = samples.rollout() if case.scores == "Completions" else samples.completions()
     for thing in (wrong, torch.zeros(3, 2)):
         with pytest.raises((TypeError, ValueError)) as refusal:
-            made.evaluate(thing)
+            made.evaluate(thing, **handed(made))
         names_the_reward(refusal.value, made)
+
+
+@promise
+def a_loss_is_a_finite_number_that_reaches_the_policy(case: Case) -> None:
+    made, policy = case.taught(), samples.language_model()
+    loss = made.loss(case.experience(), policy)
+    if loss is None:
+        return
+    assert loss.ndim == 0
+    assert loss.isfinite()
+    grads = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True)
+    assert any(g is not None and bool(g.any()) for g in grads), "a loss nobody can lower"
 
 
 def names_the_reward(refusal: Exception, made: Reward) -> None:

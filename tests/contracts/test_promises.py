@@ -35,6 +35,25 @@ def test_an_honest_reward_of_text(promise):
     promise(Case("Honest()", Honest, "Completions"))
 
 
+class Believes(Reward):
+    """Pays an answer what a language model that it is handed makes of its tokens, and has a loss of its own."""
+
+    about: ClassVar[About] = About(rewards="likely answers", paper="none", scores="Completions")
+    needs = frozenset({"policy", "reference"})
+
+    def score(self, experience, *, policy, reference):
+        return (policy.log_probs(experience) - reference.log_probs(experience)).sum(1)
+
+    def loss(self, experience, policy):
+        return -policy.log_probs(experience).sum(1).mean()
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda p: p.__name__)
+def test_an_honest_reward_that_asks_models(promise):
+    promise(Case("Believes()", Believes, "Completions"))
+    promise(Case("Sum", lambda: Believes() + 2.0 * Honest(), "Completions"))
+
+
 class Broken(Reward):
     """Pays the task's own reward, and breaks one promise in each of the classes below, as a test of that promise."""
 
@@ -130,6 +149,11 @@ class AsksNothing(Broken):
         return [""]
 
 
+class Detaches(Broken):
+    def loss(self, experience, policy):
+        return sum(p.sum() for p in policy.parameters()).detach().requires_grad_()
+
+
 BROKEN = [
     (Counts, promises.score_is_pure),
     (Hides, promises.state_carries_everything),
@@ -146,6 +170,7 @@ BROKEN = [
     (Nests, promises.logs_are_flat_numbers),
     (Works, promises.constructor_only_remembers),
     (Forgets, promises.constructor_only_remembers),
+    (Detaches, promises.a_loss_is_a_finite_number_that_reaches_the_policy),
     (AsksNothing, promises.questions_are_captions_or_pairs_of_them),
 ]
 
