@@ -1,3 +1,6 @@
 """Who earned it? What turns rewards into advantages: one small callable a method."""
 
-__all__: list[str] = []
+from guerdon.credit.gigpo import GiGPO
+from guerdon.credit.group import GroupAdvantage
+
+__all__ = ["GiGPO", "GroupAdvantage"]
