@@ -4,15 +4,19 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given
+from table_model import TableModel
 
 from guerdon.parts.span_scores import (
     REDUCTIONS,
+    Span,
     check_span,
     find_slot,
     group_logmeanexp,
     group_softmax,
     leave_one_out_logmeanexp,
+    over_spans,
     reduce_span,
+    score_spans,
     splice,
 )
 
@@ -168,3 +172,23 @@ def test_no_slot_and_no_reference():
     moved = forced.after("prompt ")
     assert moved.inside == "42"
     assert moved.text.startswith("prompt no tag")
+
+
+def test_spans_of_responses_are_scored_after_their_prompts():
+    model = TableModel(max_length=12)
+    model.put("=", "4", 0.25)
+    model.put("4", "2", 0.5)
+    spans = [Span("=42 so", 1, 3), None, Span("x" * 20 + "=4", 21, 22), Span("=4", 1, 2)]
+    scores = score_spans(model, ["6*7"] * 4, spans, also=("entropy",))
+    assert scores.mask.tolist() == [[True, True], [False, False], [False, False], [True, False]]
+    torch.testing.assert_close(scores.log_prob[0].exp(), torch.tensor([0.25, 0.5]))
+    assert scores.entropy.shape == (4, 2)
+    mean = over_spans(scores, "mean_prob", empty=0.0, name="X")
+    torch.testing.assert_close(mean, torch.tensor([0.375, 0.0, 0.0, 0.25]))
+    (grad,) = torch.autograd.grad(mean.sum(), model.logits)
+    assert grad[ord("=")].any()
+    assert not grad[ord("6")].any()
+    nothing = score_spans(model, ["6*7"], [None])
+    assert over_spans(nothing, "sum_logp", empty=math.nan, name="X").isnan().all()
+    with pytest.raises(ValueError):
+        score_spans(model, ["6*7"], [Span("abc", 2, 2)])

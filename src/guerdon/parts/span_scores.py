@@ -8,13 +8,12 @@ Log-probabilities are natural logarithms, float32, [M, T] with a mask that is Tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from guerdon.types import LanguageModel, Prompt
+from guerdon.types import LanguageModel, Prompt, TokenScores
 
 Reduction = Literal["mean_prob", "product", "mean_logp", "sum_logp", "geo_mean"]
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
@@ -159,11 +158,14 @@ def splice(
     return Span(spliced, len(before), len(spliced) if closing else end)
 
 
-def score_spans(model: LanguageModel, prompts: Sequence[Prompt], spans: Sequence[Span | None]) -> tuple[Tensor, Tensor]:
-    """log_prob and mask [N, T] of each response's span after its prompt, in one call of the model.
+def score_spans(
+    model: LanguageModel, prompts: Sequence[Prompt], spans: Sequence[Span | None], *, also: Sequence[str] = ()
+) -> TokenScores:
+    """What the model makes of each response's span after its prompt, [N, T], in one call.
 
-    A row is empty (mask False) where the span is None, or where prompt and response together are longer than the
-    model's context. Differentiable where the model is. Raises ValueError for an empty span.
+    A row is empty (mask False, scores 0) where the span is None, or where prompt and response, as far as the span
+    goes, are longer than the model's context. `also` names further fields of `TokenScores`. Differentiable where the
+    model is. Raises ValueError for a span without characters.
     """
     pieces = {}
     for row, (prompt, span) in enumerate(zip(prompts, spans, strict=True)):
@@ -172,9 +174,21 @@ def score_spans(model: LanguageModel, prompts: Sequence[Prompt], spans: Sequence
             if len(before) + len(tokens) <= model.max_length:
                 pieces[row] = before, tokens
     if not pieces:
-        return torch.zeros(len(spans), 0), torch.zeros(len(spans), 0, dtype=torch.bool)
-    scores = model.score([before for before, _ in pieces.values()], [tokens for _, tokens in pieces.values()])
-    rows = torch.tensor(list(pieces), device=scores.log_prob.device)
-    log_prob = scores.log_prob.new_zeros(len(spans), scores.log_prob.shape[1])
-    mask = torch.zeros_like(log_prob, dtype=torch.bool)
-    return log_prob.index_copy(0, rows, scores.log_prob), mask.index_copy(0, rows, scores.mask.bool())
+        nothing = torch.zeros(len(spans), 0)
+        return TokenScores(nothing, nothing.bool(), **dict.fromkeys(also, nothing))
+    found = model.score(*map(list, zip(*pieces.values(), strict=True)), also=also)
+    rows = torch.tensor(list(pieces), device=found.log_prob.device)
+
+    def placed(scores: Tensor | None) -> Tensor | None:
+        return None if scores is None else scores.new_zeros(len(spans), scores.shape[1]).index_copy(0, rows, scores)
+
+    return TokenScores(*map(placed, found))  # type: ignore[arg-type]
+
+
+def over_spans(scores: TokenScores, how: Reduction, *, empty: float, name: str) -> Tensor:
+    """[N]: `reduce_span` of each row, and `empty` for rows without a token."""
+    there = scores.mask.any(1)
+    if not bool(there.any()):
+        return scores.log_prob.new_full((len(there),), empty)
+    found = reduce_span(scores.log_prob[there], scores.mask[there], how, name=name)
+    return found.new_full((len(there),), empty).index_put((there.nonzero()[:, 0],), found)
