@@ -1,6 +1,7 @@
 """Who earned it? What turns rewards into advantages: one small callable a method."""
 
+from guerdon.credit.dynamic_sampling import DynamicSampling
 from guerdon.credit.gigpo import GiGPO
 from guerdon.credit.group import GroupAdvantage
 
-__all__ = ["GiGPO", "GroupAdvantage"]
+__all__ = ["DynamicSampling", "GiGPO", "GroupAdvantage"]

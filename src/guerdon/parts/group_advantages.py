@@ -74,7 +74,7 @@ def group_advantages(
         raise ValueError(f"baseline={baseline!r} with spread={spread!r} compares answers within groups: pass `group`")
     index = everyone if group is None else torch.unique(group, return_inverse=True)[1]
 
-    own, batch = _statistics(reward, index), _statistics(reward, everyone)
+    own, batch = pool_statistics(reward, index), pool_statistics(reward, everyone)
     if spread == "auto":
         spread = "none" if _two_valued(reward) and _largest(index) <= SMALL else "group"
     if baseline == "leave-one-out":
@@ -192,15 +192,20 @@ def row_rewards(value: Tensor, mask: Tensor) -> Tensor:
     return value
 
 
-class _Statistics(NamedTuple):
-    """[N] each: of the pool that a row belongs to, over its scored rows."""
+class PoolStatistics(NamedTuple):
+    """Of the pool that a row belongs to, over its scored rows; [N] each."""
 
     count: Tensor
     mean: Tensor
     std: Tensor  # exactly 0 where all are equal
 
 
-def _statistics(reward: Tensor, index: Tensor) -> _Statistics:
+def pool_statistics(reward: Tensor, index: Tensor) -> PoolStatistics:
+    """For every row, count, mean and sample deviation of the rewards with its `index` (integers from 0); NaN left out.
+
+    Raises ValueError for wrong shapes or an infinite reward.
+    """
+    _check(reward, index)
     pools = int(index.max()) + 1 if len(index) else 0
     scored = ~reward.isnan()
 
@@ -215,7 +220,7 @@ def _statistics(reward: Tensor, index: Tensor) -> _Statistics:
     low, high = extreme(torch.inf, "amin"), extreme(-torch.inf, "amax")
     mean = torch.where(low == high, low, summed(reward) / count.clamp(min=1))
     std = (summed((reward - mean[index]) ** 2) / (count - 1).clamp(min=1)).sqrt()
-    return _Statistics(count[index], mean[index], std[index])
+    return PoolStatistics(count[index], mean[index], std[index])
 
 
 def _two_valued(reward: Tensor) -> bool:
