@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from guerdon.parts.answers import (
     answer_classes,
+    equality,
     extract_answer,
     find_answer,
     majority,
@@ -185,3 +186,12 @@ def test_where_an_answer_stands(how):
     start, end = find_answer(text, how)
     assert text[start:end] == extract_answer(text, how)
     assert find_answer("", how) is None
+
+
+def test_equality_by_name():
+    assert equality("text")("3", "3.0")
+    assert not equality("text")("1/2", "0.5")
+    assert equality("algebra")("1/2", "0.5")
+    assert equality(str.__eq__) is str.__eq__
+    with pytest.raises(ValueError, match='"algebra"'):
+        equality("maths")

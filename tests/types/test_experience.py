@@ -143,3 +143,11 @@ def test_rows_of_completions(index) -> None:
     assert picked.ids[:, 0].tolist() == [12, 0]
     assert answers().rows(torch.tensor([True, False, True])).text == ["a", "c"]
     assert answers().rows(slice(1, None)).text == ["b", "c"]
+
+
+def test_a_column_is_read_by_name_or_says_which_there_are() -> None:
+    assert answers().column("answer", "X") == ["1", "2", "3"]
+    with pytest.raises(ValueError, match="X reads the column 'answers' of completions, which have 'answer'"):
+        answers().column("answers", "X")
+    with pytest.raises(ValueError, match="which have none"):
+        samples.completions().column("answer", "X")

@@ -12,12 +12,14 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 Equality = Callable[[str, str], bool]
 """Whether two answers, neither of them None, are the same."""
+
+Same = Literal["text", "algebra"] | Equality
 
 _NUMBER = re.compile(
     r"(?:(?<![\w)\]}.])[-+])?"  # a sign, but not the minus of 10-7
@@ -90,6 +92,7 @@ def _boxed(text: str) -> tuple[int, int]:
     return 0, 0
 
 
+@functools.lru_cache(maxsize=65536)
 def normalise_answer(answer: str) -> str:
     r"""One form for what is plainly the same: ``$ 1,234.50. $`` and ``\text{1234.5}`` are both ``1234.5``.
 
@@ -133,6 +136,16 @@ def same_by_algebra(first: str, second: str) -> bool:
     Raises ImportError without math-verify.
     """
     return same_text(first, second) or _verified(first, second)
+
+
+def equality(same: Same) -> Equality:
+    """What a keyword `same` means: "text" is `same_text`, "algebra" is `same_by_algebra`, a function is itself."""
+    known: dict[str, Equality] = {"text": same_text, "algebra": same_by_algebra}
+    if callable(same):
+        return same
+    if same not in known:
+        raise ValueError(f'same must be "text", "algebra" or a function of two answers, not {same!r}')
+    return known[same]
 
 
 @functools.lru_cache(maxsize=65536)

@@ -136,6 +136,14 @@ class Completions:
             raise ValueError("these completions have no steps: set Completions.step to the step index of each token")
         return _last_of_runs(self.mask.bool(), self.step)
 
+    def column(self, name: str, reader: str) -> list:
+        """The N values of a column; `reader` is who wants it, for the error. Raises ValueError if it is not there."""
+        there = self.columns or {}
+        if name not in there:
+            known = ", ".join(map(repr, there)) or "none"
+            raise ValueError(f"{reader} reads the column {name!r} of completions, which have {known}")
+        return list(there[name])
+
     def rows(self, index: Any) -> Completions:
         """The completions that `index` (a tensor of integers or booleans, a list or a slice) picks, in its order."""
         chosen = torch.arange(len(self.text))[index].tolist()
