@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,14 +17,11 @@ from guerdon.expression import parse_judge, parse_reward
 from guerdon.judges.annotator import Annotator
 from guerdon.judges.store import LabelStore
 from guerdon.learners import checkpoint
+from guerdon.learners.folder import Board, RunError, interrupts, spread, whole_lines
 from guerdon.learners.ledger import CaptionLedger
 from guerdon.learners.ppo import PPO
 from guerdon.learners.spell import literals, parse_learner
 from guerdon.types import Labels, Rollout, Scored
-
-
-class RunError(RuntimeError):
-    """A run that cannot start or go on; the message names the cure."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +190,7 @@ class _Training:
         if self.annotator is not None:
             self.annotator.load_state_dict(state["annotator"])
         rows = self.folder / "progress.jsonl"
-        kept = [line for line in _whole_lines(rows) if json.loads(line)["step"] <= self.run.learner.steps]
+        kept = [line for line in whole_lines(rows) if json.loads(line)["step"] <= self.run.learner.steps]
         text = "".join(f"{line}\n" for line in kept).encode()
         checkpoint.write_whole(rows, lambda file: file.write(text))
 
@@ -205,8 +198,8 @@ class _Training:
         learner, config = self.run.learner, self.config
         reason = "finished"
         try:
-            with _interrupts() as interrupted, open(self.folder / "progress.jsonl", "a") as rows:
-                board = _Board(self.folder)
+            with interrupts() as interrupted, open(self.folder / "progress.jsonl", "a") as rows:
+                board = Board(self.folder)
                 while learner.steps < config.steps:
                     row = self.iterate()
                     rows.write(json.dumps(row) + "\n")
@@ -284,7 +277,7 @@ class _Training:
         terms = {name: term.cpu() for s in scored for name, term in s.terms.items()}
         for s in scored:
             for name, stage in s.stages.items():
-                logs |= {f"stage/{name}/{k}": v for k, v in _spread(stage.cpu()[valid]).items()}
+                logs |= {f"stage/{name}/{k}": v for k, v in spread(stage.cpu()[valid]).items()}
         ended = max(1, int((rollout.terminated | rollout.truncated).sum()))
         for name, term in terms.items():
             values = term[valid]
@@ -338,65 +331,3 @@ class _Training:
             if final:
                 raise RunError(f"could not save the run: {error}. Make room, then go on with --resume") from error
             print(f"warning: {error}; the checkpoint before it stays, and the next is tried in due course")
-
-
-def _spread(values: torch.Tensor) -> dict[str, float]:
-    values = values[~values.isnan()]
-    if not len(values):
-        return {}
-    return {"mean": float(values.mean()), "std": float(values.std(correction=0)), "max": float(values.max())}
-
-
-def _whole_lines(path: Path) -> Iterator[str]:
-    """Lines of a file whose last one may have been cut short."""
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines():
-        try:
-            json.loads(line)
-        except ValueError:
-            continue
-        yield line
-
-
-class _Board:
-    """TensorBoard's copy of the rows. Where it cannot be written it is given up with a warning; the run goes on."""
-
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard.writer import SummaryWriter  # slow to import
-
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
-
-    def add(self, row: dict[str, float]) -> None:
-        if self._writer is None:
-            return
-        try:
-            for name, value in row.items():
-                self._writer.add_scalar(name, value, int(row["step"]))
-        except OSError as error:
-            print(f"warning: no more rows for TensorBoard ({error}); progress.jsonl has them all")
-            self._writer = None
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Ctrl-C asks for a stop after this iteration; a second one stops at once."""
-    asked = threading.Event()
-
-    def handle(signum: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
