@@ -12,14 +12,15 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 Equality = Callable[[str, str], bool]
 """Whether two answers, neither of them None, are the same."""
 
-Same = Literal["text", "algebra"] | Equality
+Same = str | Equality
+"""An equality, or the name of one: see `equality`."""
 
 _NUMBER = re.compile(
     r"(?:(?<![\w)\]}.])[-+])?"  # a sign, but not the minus of 10-7
