@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def implicit_reward(log_prob: Tensor, ref_log_prob: Tensor, mask: Tensor, *, beta: float = 0.1) -> Tensor:
-    """beta * sum_t (log_prob_t - ref_log_prob_t) over the tokens of `mask`: [N] from [N, L].
+    """[N] from [N, L]: beta * sum_t (log_prob_t - ref_log_prob_t) over the tokens of `mask`.
 
     The reward whose optimal policy, at a KL weight of `beta`, is this one (Rafailov et al., 2023). Raises ValueError
     where the shapes differ or a log-probability in the mask is not finite.
