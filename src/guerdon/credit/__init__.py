@@ -3,5 +3,6 @@
 from guerdon.credit.dynamic_sampling import DynamicSampling
 from guerdon.credit.gigpo import GiGPO
 from guerdon.credit.group import GroupAdvantage
+from guerdon.credit.jepo import JEPOAdvantage
 
-__all__ = ["DynamicSampling", "GiGPO", "GroupAdvantage"]
+__all__ = ["DynamicSampling", "GiGPO", "GroupAdvantage", "JEPOAdvantage"]

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from guerdon.types import LanguageModel, Prompt, TokenScores
+from guerdon.types import Completions, LanguageModel, Prompt, TokenScores
 
 Reduction = Literal["mean_prob", "product", "mean_logp", "sum_logp", "geo_mean"]
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
@@ -183,6 +183,31 @@ def score_spans(
         return None if scores is None else scores.new_zeros(len(spans), scores.shape[1]).index_copy(0, rows, scores)
 
     return TokenScores(*map(placed, found))  # type: ignore[arg-type]
+
+
+def score_references(
+    model: LanguageModel,
+    completions: Completions,
+    column: str,
+    *,
+    name: str,
+    tags: tuple[str, str] = ANSWER_TAGS,
+    force: bool = False,
+    closing: bool = False,
+    chain: bool = True,
+) -> TokenScores:
+    """What the model makes of the reference answer in each response's answer slot (`splice`), [N, T].
+
+    Without `chain`, the slot stands directly after the prompt. Raises ValueError if the completions have no such
+    column, or an empty reference in it.
+    """
+    references = list(map(str, completions.column(column, name)))
+    texts = completions.text if chain else [""] * len(references)
+    spans = [
+        splice(text, reference, tags=tags, force=force or not chain, closing=closing)
+        for text, reference in zip(texts, references, strict=True)
+    ]
+    return score_spans(model, completions.prompt, spans)
 
 
 def over_spans(scores: TokenScores, how: Reduction, *, empty: float, name: str) -> Tensor:

@@ -4,6 +4,7 @@ from guerdon.rewards.shaping.anneal import Anneal
 from guerdon.rewards.shaping.clip import Clip
 from guerdon.rewards.shaping.count_gate import CountGate
 from guerdon.rewards.shaping.extrinsic import Extrinsic
+from guerdon.rewards.shaping.length import ShortPenalty
 from guerdon.rewards.shaping.normalise import Normalise
 
-__all__ = ["Anneal", "Clip", "CountGate", "Extrinsic", "Normalise"]
+__all__ = ["Anneal", "Clip", "CountGate", "Extrinsic", "Normalise", "ShortPenalty"]
