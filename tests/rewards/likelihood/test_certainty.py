@@ -9,8 +9,8 @@ import torch
 from guerdon.parts.certainty import entropy, margin, self_certainty
 from guerdon.rewards.likelihood.certainty import (
     Disparity,
+    Probability,
     SelfCertainty,
-    SequenceProbability,
     TokenEntropy,
     TrajectoryEntropy,
 )
@@ -46,7 +46,7 @@ def test_likelihoods_of_what_was_written(model):
     ]
     assert float(TrajectoryEntropy().score(made, policy=model)) == pytest.approx(sum(steps) / 3, rel=1e-5)
     assert float(TrajectoryEntropy(per_token=False).score(made, policy=model)) == pytest.approx(sum(steps), rel=1e-5)
-    assert float(SequenceProbability().score(made, policy=model)) == pytest.approx(math.exp(sum(steps)), rel=1e-4)
+    assert float(Probability().score(made, policy=model)) == pytest.approx(math.exp(sum(steps)), rel=1e-4)
 
 
 def test_a_uniform_policy(model):
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_not_scored(model):
 
 def test_a_gradient_raises_the_reward(model):
     made = table_model.completions(["q="], ["ab"], model=model)
-    for reward in (SelfCertainty(), TokenEntropy(), TrajectoryEntropy(), SequenceProbability(), Disparity(how="text")):
+    for reward in (SelfCertainty(), TokenEntropy(), TrajectoryEntropy(), Probability(), Disparity(how="text")):
         before = reward.score(made, policy=model).sum()
         (slope,) = torch.autograd.grad(before, [model.logits])
         assert slope.abs().sum() > 0

@@ -105,7 +105,7 @@ class TrajectoryEntropy(Reward):
         return mean if self.per_token else mean * scores.mask.sum(1)
 
 
-class SequenceProbability(Reward):
+class Probability(Reward):
     """The probability of an answer under the policy.
 
         r = prod_t p_t(y_t) = exp(sum_t log p_t(y_t))
