@@ -75,6 +75,13 @@ def test_a_folder_holds_one_run(finished, tmp_path):
         open_run(finished.parent / "finishd")
 
 
+def test_a_task_that_cannot_be_made_leaves_no_run_behind(tmp_path):
+    with pytest.raises(ValueError, match="no task is called"):
+        train(dataclasses.replace(config(), task="NoSuchTask"), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+    train(dataclasses.replace(config(), steps=1), tmp_path / "run")
+
+
 def test_a_damaged_configuration_is_named(finished, tmp_path):
     (tmp_path / "config.json").write_text((finished / "config.json").read_text()[:-40])
     with pytest.raises(RunError, match=r"config\.json is damaged"):

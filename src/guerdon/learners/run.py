@@ -142,8 +142,6 @@ def train(config: Config, folder: str | Path, *, resume: bool = False, progress:
             raise RunError(f"{folder} already holds a run: go on with --resume, or name another folder with --run")
         run = Run(config, folder)
         folder.mkdir(parents=True, exist_ok=True)
-    run.write_config()
-    (folder / "done.json").unlink(missing_ok=True)
     return _Training(run, resume, progress).loop()
 
 
@@ -163,6 +161,8 @@ class _Training:
             self.seen = defaultdict(float)
             if resume:
                 self._resume()
+            run.write_config()  # only now: what cannot be made leaves no run behind
+            (self.folder / "done.json").unlink(missing_ok=True)
         except BaseException:
             self.task.close()
             raise
