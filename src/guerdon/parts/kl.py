@@ -41,7 +41,7 @@ def kl_estimate(log_prob: Tensor, ref_log_prob: Tensor, kind: Kind = "k3", *, cl
         return 0.5 * d**2
     if kind == "k3":
         held = d.clamp(-20.0, 20.0)
-        value = (-held).exp() + held - 1.0
+        value = (-held).expm1() + held  # not exp - 1: near 0 its rounding is larger than the result
         return value if clamp is None else value.clamp(-clamp, clamp)
     if kind in ("k1+", "k3+"):
         value = kl_estimate(log_prob, ref_log_prob, "k1" if kind == "k1+" else "k3", clamp=clamp).detach()
