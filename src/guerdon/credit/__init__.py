@@ -1,8 +1,9 @@
 """Who earned it? What turns rewards into advantages: one small callable a method."""
 
 from guerdon.credit.dynamic_sampling import DynamicSampling
+from guerdon.credit.ema_std_filter import EmaStdFilter
 from guerdon.credit.gigpo import GiGPO
 from guerdon.credit.group import GroupAdvantage
 from guerdon.credit.jepo import JEPOAdvantage
 
-__all__ = ["DynamicSampling", "GiGPO", "GroupAdvantage", "JEPOAdvantage"]
+__all__ = ["DynamicSampling", "EmaStdFilter", "GiGPO", "GroupAdvantage", "JEPOAdvantage"]

@@ -73,7 +73,7 @@ def test_a_row_too_long_is_not_scored_and_a_missing_column_is_named():
     m = table_model.TableModel(max_length=40)
     got = AnswerLikelihood().score(written("z<answer> 7", "z" * 60), policy=m)
     assert got.isnan().tolist() == [False, True]
-    assert AnswerLikelihood().loss(written("z<answer> 7", "z" * 60), m).item() == pytest.approx(-got[0].item())
+    assert AnswerLikelihood().loss(written("z<answer> 7", "z" * 60), m).item() == pytest.approx(-got[0].item() / 2)
     with pytest.raises(ValueError, match=r"AnswerLikelihood.*truth"):
         AnswerLikelihood(answer="truth").score(written(""), policy=m)
     with pytest.raises(ValueError, match="empty"):
@@ -174,9 +174,9 @@ def test_jepo_as_a_credit():
 def test_every_kind_has_its_reduction_and_losses_leave_out_what_is_not_scored():
     assert set(REDUCTION) == {"prob", "avg_prob", "logprob", "avg_logprob", "jepo"}
     reward, group = torch.tensor([-1.0, -3.0, math.nan]), torch.tensor([0, 0, 1])
-    assert likelihood_loss(reward, group).item() == 2.0
+    assert likelihood_loss(reward, group).item() == pytest.approx(4 / 3)
     bound = math.log((math.exp(-1) + math.exp(-3)) / 2)
-    assert likelihood_loss(reward, group, "jepo").item() == pytest.approx(-bound / 2)
+    assert likelihood_loss(reward, group, "jepo").item() == pytest.approx(-bound / 3)
     assert likelihood_loss(reward[2:], group[2:]).item() == 0.0
     with pytest.raises(ValueError, match="group"):
         likelihood_loss(reward, None, "jepo")

@@ -41,8 +41,8 @@ def likelihood_loss(reward: Tensor, group: Tensor | None, kind: Kind = "logprob"
 
         -(1/N) sum_i R_i                     and for "jepo", of R_G = log (1/G) sum_i exp(R_i):  -(1/N) sum_groups R_G
 
-    The divisor N fits a policy loss summed over an answer's tokens and averaged over answers
-    ("seq-mean-token-sum"). NaN rows are left out; 0 if none is left.
+    N is the number of rows, as in a policy loss that is summed over an answer's tokens and averaged over answers
+    ("seq-mean-token-sum"). NaN rows add nothing. For "jepo", all rows of a group must be here at once.
     """
     scored = ~reward.isnan()
     kept = reward[scored]
@@ -51,7 +51,7 @@ def likelihood_loss(reward: Tensor, group: Tensor | None, kind: Kind = "logprob"
             raise ValueError('likelihood_loss of kind "jepo" needs the group of each chain')
         kept = group_logmeanexp(kept, group[scored])
         kept = kept / (group[scored][:, None] == group[scored]).sum(1)
-    return -kept.sum() / max(1, len(kept))
+    return -kept.sum() / max(1, len(reward))
 
 
 class AnswerLikelihood(Reward):
@@ -69,7 +69,8 @@ class AnswerLikelihood(Reward):
     own chains; for probabilities it is that times pi(a*|p,z), and vanishes with it. Use it on-policy with
     ``GroupAdvantage(baseline="leave-one-out", spread="none")``: dividing by the deviation of a group hides what
     vanishing rewards do. Kind "jepo" pays a group R_G = log (1/G) sum_i pi(a*|p,z_i): use `JEPOAdvantage`. Sample with
-    stop=("<answer>",), so that every token with an advantage is one of the chain; further tokens only add noise.
+    stop=("<answer>",), so that every token with an advantage is one of the chain; further tokens only add noise. The
+    two terms fit a policy loss with aggregation "seq-mean-token-sum", and for "jepo" micro-batches of whole groups.
 
     "Likelihood-Based Reward Designs for General LLM Reasoning", 2026; "prob" is VeriFree (2025), "jepo" is Tang et al.
     (2025). Where we differ: there, chains are cut before the last character of the tag; here tokens are found by

@@ -6,5 +6,6 @@ from guerdon.rewards.shaping.count_gate import CountGate
 from guerdon.rewards.shaping.extrinsic import Extrinsic
 from guerdon.rewards.shaping.length import ShortPenalty
 from guerdon.rewards.shaping.normalise import Normalise
+from guerdon.rewards.shaping.repetition import RepetitionPenalty
 
-__all__ = ["Anneal", "Clip", "CountGate", "Extrinsic", "Normalise", "ShortPenalty"]
+__all__ = ["Anneal", "Clip", "CountGate", "Extrinsic", "Normalise", "RepetitionPenalty", "ShortPenalty"]

@@ -1,3 +1,7 @@
 """Is it right? Rewards that check an answer."""
 
-__all__: list[str] = []
+from guerdon.rewards.verifiable.exact_match import ExactMatch
+
+__all__ = [
+    "ExactMatch",
+]
