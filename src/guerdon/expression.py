@@ -12,11 +12,12 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from guerdon import catalogue
-from guerdon.types import Judge, Product, Reward, Stream, Sum, as_reward
+from guerdon.parts.reward_scorer import RewardScorer
+from guerdon.types import Judge, LanguageModel, Product, Reward, Stream, Sum, as_reward
 
 _OWN_NAME = re.compile(
     r"""(?P<quoted>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(?<![\w.])(?!(?:None|True|False)\b)[^\W\d][\w.]*:[^\W\d]\w*"""
@@ -47,6 +48,30 @@ def parse_judge(text: str) -> Judge:
     if not callable(getattr(made, "judge", None)):
         raise ExpressionError(f"{text!r} is not a judge but {made!r}")
     return made
+
+
+def parse_scorer(text: str, *, model: LanguageModel | None = None) -> Callable[..., Any]:
+    """What scores written rows: a reward expression, or ``module:function`` without parentheses.
+
+    Args:
+        text: such as ``0.9 * ExactMatch() + 0.1 * my.module:Short()`` or ``my.module:function``; what a function
+            takes is told in `guerdon.parts.scorer`.
+        model: for rewards that need a language model.
+
+    Raises:
+        ExpressionError: it cannot be read.
+        ValueError: the reward does not score texts, or needs a model.
+    """
+    module_name, colon, name = text.strip().partition(":")
+    if not colon or not all(part.isidentifier() for part in [*module_name.split("."), name]):
+        return RewardScorer(parse_reward(text), model=model)
+    try:
+        function = getattr(importlib.import_module(module_name), name, None)
+    except ImportError as error:
+        raise ExpressionError(f"cannot import {module_name}: {error}; is its folder on PYTHONPATH?") from error
+    if not callable(function) or isinstance(function, type):
+        raise ExpressionError(f"{text} is no function; a reward of your own is written with parentheses: {text}()")
+    return function
 
 
 def parse(text: str, kind: str, names: Mapping[str, type | str]) -> Any:

@@ -1,0 +1,116 @@
+"""Written rows as Completions: for files, servers and trainers that hand over texts instead of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guerdon.types.experience import Completions
+from guerdon.types.protocols import LanguageModel
+
+END = 256
+"""The end of a text whose tokens are its bytes."""
+
+
+def completions_from_text(rows: Sequence[Mapping[str, Any]], *, model: LanguageModel | None = None) -> Completions:
+    """Completions of rows {"prompt", "completion", further columns}.
+
+    "prompt" is a text or messages; "completion" is a text, a list of texts (one a step, in order), or one message of
+    the assistant. Rows with the same "group" are answers to one prompt; without that column, those with the same
+    prompt. All other keys become columns.
+
+    With `model` the tokens are its own: prompt and completion are tokenised as one text (``model.split``), and no
+    end-of-text token is added, since a text does not say whether its writer had ended. Without one, `ids` are the
+    completion's UTF-8 bytes and `END` (so that an empty one, too, has a token where a value can stand), and there are
+    no `prompt_ids`: enough for rewards that read texts.
+
+    Raises:
+        ValueError: rows have different columns, or one has no "prompt" or "completion" of these kinds.
+    """
+    columns = list(rows[0]) if rows else []
+    for i, row in enumerate(rows):
+        if set(row) != set(columns):
+            raise ValueError(f"row {i} has the columns {sorted(row)}, row 0 has {sorted(columns)}; score them apart")
+    steps = [written_steps(row) for row in rows]
+    prompts = [row["prompt"] for row in rows]
+    group: dict[Any, int] = {}
+    numbers = [group.setdefault(repr(row.get("group", row["prompt"])), len(group)) for row in rows]
+    tokens = [_bytes(s) if model is None else _model_tokens(model, p, s) for p, s in zip(prompts, steps, strict=True)]
+    ids, mask = _padded([t for _, t, _ in tokens])
+    step, _ = _padded([s for _, _, s in tokens])
+    before = None if model is None else _padded([p for p, _, _ in tokens], left=True)
+    return Completions(
+        prompt=prompts,
+        text=["".join(s) for s in steps],
+        ids=ids,
+        mask=mask,
+        group=torch.tensor(numbers, dtype=torch.long),
+        step=step if any(isinstance(row["completion"], list) for row in rows) else None,
+        columns={
+            name: [row[name] for row in rows] for name in columns if name not in ("prompt", "completion", "group")
+        },
+        prompt_ids=None if before is None else before[0],
+        prompt_mask=None if before is None else before[1],
+    )
+
+
+def written_steps(row: Mapping[str, Any]) -> list[str]:
+    """The completion of a row as texts, one a step. Raises ValueError if it, or the prompt, is none."""
+    prompt, completion = row.get("prompt"), row.get("completion")
+    if not (isinstance(prompt, str) or _are_messages(prompt)):
+        raise ValueError('"prompt" must be a text or a list of messages {"role", "content"}')
+    if isinstance(completion, str):
+        return [completion]
+    if isinstance(completion, list) and completion and all(isinstance(s, str) for s in completion):
+        return completion
+    if isinstance(completion, list) and len(completion) == 1 and _are_messages(completion):
+        return [completion[0]["content"]]
+    raise ValueError('"completion" must be a text, a list of texts (one a step), or one message {"role", "content"}')
+
+
+def _are_messages(value: Any) -> bool:
+    """Whether this is a list of at least one message whose content is a text."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+            for m in value
+        )
+    )
+
+
+def _bytes(steps: list[str]) -> tuple[list[int], list[int], list[int]]:
+    """Tokens before, tokens of the completion, and the step of each: bytes."""
+    written = [s.encode("utf-8", "surrogatepass") for s in steps]
+    step = [k for k, w in enumerate(written) for _ in w]
+    return [], [*b"".join(written), END], [*step, max(len(steps) - 1, 0)]
+
+
+def _model_tokens(model: LanguageModel, prompt: Any, steps: list[str]) -> tuple[list[int], list[int], list[int]]:
+    """Likewise in tokens of `model`; one that reaches from a step into the next belongs to the earlier."""
+    rendered, text = model.render(prompt), "".join(steps)
+    if not text:
+        return model.encode(rendered), [], []
+    before, ids = model.split(rendered + text, len(rendered), len(rendered) + len(text))
+    step, end = [], len(rendered)
+    for k, written in enumerate(steps):
+        end += len(written)
+        if written:
+            upto = len(model.split(rendered + text, len(rendered), end)[1])
+            step += [k] * (upto - len(step))
+    return before, ids, step
+
+
+def _padded(rows: list[list[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:
+    """[N, longest, at least 1] int64 padded with 0, and where it is not padding."""
+    length = max([1, *map(len, rows)])
+    values, mask = torch.zeros(len(rows), length, dtype=torch.long), torch.zeros(len(rows), length, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        at = slice(length - len(row), length) if left else slice(0, len(row))
+        values[i, at] = torch.tensor(row, dtype=torch.long)
+        mask[i, at] = True
+    return values, mask
