@@ -1,5 +1,8 @@
-"""How does a policy improve? PPO for control, and the runs around it."""
+"""How does a policy improve? PPO for control, TextLearner for language models, and the runs around them."""
 
+from guerdon.learners.descent import Descent
 from guerdon.learners.ppo import PPO
+from guerdon.learners.samplers import GroupSampler
+from guerdon.learners.text import TextLearner
 
-__all__ = ["PPO"]
+__all__ = ["PPO", "Descent", "GroupSampler", "TextLearner"]

@@ -207,6 +207,11 @@ class Product(Reward):
         value = self.weight * _stack([s.value for s in scored], experience).prod(0)
         return Scored(value, {self.name: value}, stages | {self.name: value})
 
+    def loss(self, experience: Experience, policy: Any) -> Tensor | None:
+        """What its one reward adds to the objective, weighted as its score is; of several factors, as they are."""
+        added = super().loss(experience, policy)
+        return added if added is None or len(self.parts) > 1 else self.weight * added
+
     def __repr__(self) -> str:
         shown = [f"({p!r})" if isinstance(p, Sum) else repr(p) for p in self.parts]
         weighted = self.weight != 1 or len(shown) == 1  # 1.0 * X() is no X(): the names in its state differ
