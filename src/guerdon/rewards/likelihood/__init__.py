@@ -1,6 +1,8 @@
 """What does the model itself believe? Rewards made of the likelihood of answers and of confidence."""
 
 from guerdon.rewards.likelihood.certainty import Disparity, Probability, SelfCertainty, TokenEntropy, TrajectoryEntropy
+from guerdon.rewards.likelihood.crew import CRew
+from guerdon.rewards.likelihood.information_gain import InformationGain
 from guerdon.rewards.likelihood.likelihood import AnswerLikelihood
 from guerdon.rewards.likelihood.majority import CoReward, MajorityVote, WeightedVote
 from guerdon.rewards.likelihood.nover import NOVER
@@ -12,8 +14,10 @@ __all__ = [
     "NOVER",
     "RLPR",
     "AnswerLikelihood",
+    "CRew",
     "CoReward",
     "Disparity",
+    "InformationGain",
     "MajorityVote",
     "Probability",
     "SelfCertainty",
