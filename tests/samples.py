@@ -120,7 +120,8 @@ def language_model(role: str = "policy") -> table_model.TableModel:
 def solutions(rows: int = 6, seed: int = 0) -> Completions:
     """Written solutions that agree with `language_model`: text and tokens, well-formed and not, in groups of two.
 
-    Columns: "answer", the right one; "unanswerable", 1 for the last question; "reasoning", one of somebody else's.
+    Columns: "answer", the right one; "unanswerable", 1 for the last question; "reasoning", one of somebody else's;
+    "constraints", what a user's answers to the steps say of a colour.
     """
     g = torch.Generator().manual_seed(seed)
     prompts = [list(PROMPTS)[n // 2 % len(PROMPTS)] for n in range(rows)]
@@ -135,6 +136,8 @@ def solutions(rows: int = 6, seed: int = 0) -> Completions:
     )  # fmt: skip
     ends = torch.stack([made.ids == ord(word) for word in STEP_WORDS]).any(0) & made.mask
     made.step = ends.long().cumsum(1) - ends.long()
+    heard = [{"colour": ["red", "blue"]}, {}, {"colour": {"red": 0.9, "blue": 0.1, "green": 0.1}}]
+    made.columns["constraints"] = [(heard * turns)[:turns] for turns in made.step_ends().sum(1).tolist()]
     return made
 
 

@@ -2,6 +2,7 @@
 
 from guerdon.rewards.feedback.ellm import ELLM
 from guerdon.rewards.feedback.motif import Motif
+from guerdon.rewards.feedback.nous import EntropyReduction
 from guerdon.rewards.feedback.oni import ONI
 
-__all__ = ["ELLM", "ONI", "Motif"]
+__all__ = ["ELLM", "ONI", "EntropyReduction", "Motif"]

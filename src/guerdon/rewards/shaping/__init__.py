@@ -2,10 +2,11 @@
 
 from guerdon.rewards.shaping.anneal import Anneal
 from guerdon.rewards.shaping.clip import Clip
+from guerdon.rewards.shaping.clip_delta import ClipDelta
 from guerdon.rewards.shaping.count_gate import CountGate
 from guerdon.rewards.shaping.extrinsic import Extrinsic
 from guerdon.rewards.shaping.length import ShortPenalty
 from guerdon.rewards.shaping.normalise import Normalise
 from guerdon.rewards.shaping.repetition import RepetitionPenalty
 
-__all__ = ["Anneal", "Clip", "CountGate", "Extrinsic", "Normalise", "RepetitionPenalty", "ShortPenalty"]
+__all__ = ["Anneal", "Clip", "ClipDelta", "CountGate", "Extrinsic", "Normalise", "RepetitionPenalty", "ShortPenalty"]
