@@ -71,7 +71,7 @@ def test_what_is_missing_is_named():
         GiGPO()(completions(columns=None), scored)
     with pytest.raises(ValueError, match="column 'seen'"):
         GiGPO(anchor="seen")(completions(), scored)
-    with pytest.raises(ValueError, match="needs Completions.group"):
+    with pytest.raises(ValueError, match=r"needs Completions\.group"):
         GiGPO()(completions(group=None), scored)
     with pytest.raises(ValueError, match="episode 1 has 1 anchors for 2 steps"):
         GiGPO()(completions(columns={"anchor": [ANCHORS[0], ["start"]]}), scored)

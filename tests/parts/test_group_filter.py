@@ -43,9 +43,9 @@ def test_rounds_go_on_until_the_batch_is_full_and_what_is_too_many_is_left():
 
 
 def test_too_few_after_all_rounds_raises():
-    with pytest.raises(RuntimeError, match="2 of 5 groups .* after 1 rounds"):
+    with pytest.raises(RuntimeError, match=r"2 of 5 groups .* after 1 rounds"):
         collect_varied(lambda: (None, REWARD, GROUP), groups=5, max_rounds=1)
-    with pytest.raises(RuntimeError, match="0 of 1 groups .* after 10 rounds"):
+    with pytest.raises(RuntimeError, match=r"0 of 1 groups .* after 10 rounds"):
         collect_varied(lambda: (None, torch.ones(4), torch.tensor([0, 0, 1, 1])), groups=1)
 
 
