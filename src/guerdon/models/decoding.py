@@ -96,6 +96,8 @@ def _read(model: CausalLM, prompts: list[list[int]]) -> tuple[Tensor, Any, Tenso
     seen = (torch.arange(width, device=model.device) >= width - lengths[:, None]).long()
     position = (seen.cumsum(1) - 1).clamp(min=0)
     out = model.module(input_ids=ids, attention_mask=seen, position_ids=position, use_cache=True, logits_to_keep=1)
+    if getattr(out, "past_key_values", None) is None:
+        raise ValueError(f"{model.name} keeps no keys and values (is it recurrent?); generate with its own library")
     return out.logits[:, -1], out.past_key_values, seen
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,11 @@ import torch
 from torch import Tensor
 
 from guerdon.models.decoding import decode_batch
-from guerdon.models.packing import Row, batches, pack
+from guerdon.models.scoring import FIELDS, Scorer, evaluating
 from guerdon.models.tokens import Tokens
 from guerdon.parts.pretrained import load_pretrained
 from guerdon.types.experience import Completions
 from guerdon.types.protocols import Prompt, TokenScores
-
-FIELDS = ("entropy", "self_certainty", "margin")
 
 
 class CausalLM(Tokens):
@@ -32,10 +29,13 @@ class CausalLM(Tokens):
         tokenizer: its fast tokenizer.
         name: what logs and labels call it; that of the module's files by default.
         max_length: tokens that fit, prompt included; that of the module's configuration by default.
-        token_budget: tokens in one forward pass, at most. Scores hold this many rows of logits, at most.
-        knee: tokens in a row at which attention costs as much as all else, see `packing`.
-        cache_budget: tokens whose keys and values are held while generating, at most.
+        token_budget: tokens in one forward pass, at most; a sequence that is longer has a pass of its own.
+        logit_budget: logits (of four bytes) held at once, at most; what exceeds it is computed piece by piece, and
+            again in the backward pass.
+        knee: tokens in a row at which attention costs as much as all else, see `packing`; six times the model's width
+            by default, as arithmetic has it.
         share: False scores each sequence in a row of its own, for models that cannot be told what a token sees.
+        cache_budget: tokens whose keys and values are held while generating, at most.
     """
 
     def __init__(
@@ -46,21 +46,26 @@ class CausalLM(Tokens):
         name: str | None = None,
         max_length: int | None = None,
         token_budget: int = 2048,
-        knee: float = 1024,
-        cache_budget: int = 32768,
+        logit_budget: int = 1 << 26,
+        knee: float | None = None,
         share: bool = True,
+        cache_budget: int = 32768,
     ) -> None:
-        self.config: Any = module.config
-        text = self.config.get_text_config()
-        super().__init__(tokenizer, max_length or getattr(text, "max_position_embeddings", None) or 1 << 20)
         self.module: Any = module
-        self.name = name or getattr(self.config, "name_or_path", "") or type(module).__name__
-        self.token_budget, self.knee, self.cache_budget, self.share = token_budget, knee, cache_budget, share
-        windows = (getattr(text, n, None) for n in ("sliding_window", "attention_chunk_size"))
-        self._window = (
-            min((w for w in windows if w), default=None) if getattr(text, "use_sliding_window", True) else None
+        config = self.module.config
+        super().__init__(
+            tokenizer, max_length or getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 20
         )
-        self._shares = False  # not yet seen to
+        self.name = name or getattr(config, "name_or_path", "") or type(module).__name__
+        self.cache_budget = cache_budget
+        self._scorer = Scorer(
+            module,
+            name=self.name,
+            token_budget=token_budget,
+            logit_budget=logit_budget,
+            knee=knee or 6 * config.get_text_config().hidden_size,
+            share=share,
+        )
 
     @classmethod
     def load(
@@ -103,7 +108,7 @@ class CausalLM(Tokens):
         lengths = [len(span) for span in spans]
         wanted = [np.arange(len(p), len(p) + n) for p, n in zip(prefixes, lengths, strict=True)]
         starts = np.array([len(p) for p in prefixes], dtype=np.int64)
-        values, sequence, place = self._predict(sequences, wanted, also=also)
+        values, sequence, place = self._scorer(sequences, wanted, also=also)
         shape = (len(spans), max(lengths, default=0))
         at = torch.from_numpy(sequence).to(self.device), torch.from_numpy(place - starts[sequence]).to(self.device)
         fields = {name: value.new_zeros(shape).index_put(at, value) for name, value in values.items()}
@@ -130,7 +135,7 @@ class CausalLM(Tokens):
         out = torch.zeros(completions.shape, device=self.device)
         if not len(rows):
             return out
-        values, sequence, place = self._predict(sequences, wanted, temperature=temperature)
+        values, sequence, place = self._scorer(sequences, wanted, temperature=temperature)
         row = rows[sequence]
         place = place - np.array([len(prompts[i]) for i in row])
         return out.index_put(
@@ -167,7 +172,7 @@ class CausalLM(Tokens):
         chance = torch.rand(len(prompts) * n, max_tokens, generator=generator, dtype=torch.float64)
         order = sorted(range(len(prompts) * n), key=lambda i: (len(encoded[i // n]), i))
         made: dict[int, tuple[list[int], list[float], str]] = {}
-        with self._evaluating(), torch.no_grad():
+        with evaluating(self.module), torch.no_grad():
             while order:
                 rows = max(1, self.cache_budget // (len(encoded[order[0] // n]) + max_tokens))
                 while rows > 1 and rows * (len(encoded[order[:rows][-1] // n]) + max_tokens) > self.cache_budget:
@@ -219,101 +224,3 @@ class CausalLM(Tokens):
         ids, mask = completions.prompt_ids.cpu(), completions.prompt_mask
         kept = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool().cpu()
         return [row[keep].tolist() for row, keep in zip(ids, kept, strict=True)]
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        training = self.module.training
-        self.module.eval()
-        try:
-            yield
-        finally:
-            self.module.train(training)
-
-    def _predict(
-        self,
-        sequences: Sequence[Sequence[int]],
-        wanted: Sequence[np.ndarray],
-        *,
-        also: Sequence[str] = (),
-        temperature: float = 1.0,
-    ) -> tuple[dict[str, Tensor], np.ndarray, np.ndarray]:
-        """The fields of every wanted token, and of which sequence and place each is."""
-        names = ("log_prob", *also)
-        if not sequences:
-            empty = np.zeros(0, dtype=np.int64)
-            return {name: torch.zeros(0, device=self.device) for name in names}, empty, empty
-        rows = pack(sequences, wanted, width=self.token_budget, knee=self.knee, share=self.share)
-        found: dict[str, list[Tensor]] = {name: [] for name in names}
-        done: list[Row] = []
-        for batch in batches(rows, self.token_budget):
-            for name, values in self._forward(batch, also, temperature).items():
-                found[name].append(values)
-            done += batch
-        joined = {name: torch.cat(values) for name, values in found.items()}
-        return joined, np.concatenate([r.sequence for r in done]), np.concatenate([r.place for r in done])
-
-    def _forward(self, rows: list[Row], also: Sequence[str], temperature: float) -> dict[str, Tensor]:
-        """The fields of every token that these rows predict, in their order; one pass of the model."""
-        width = len(rows[0])
-
-        def stack(name: str, rest: np.ndarray) -> Tensor:
-            made = np.stack([np.concatenate([getattr(r, name), rest[len(r) :]]) for r in rows])
-            return torch.from_numpy(made).to(self.device)
-
-        places = np.arange(width)
-        keep = np.unique(np.concatenate([r.node for r in rows]))
-        keep_tensor = torch.from_numpy(keep).to(self.device)
-        mask = None
-        if rows[0].branched:
-            order, leave = stack("order", places), stack("leave", places + 1)
-            mask = (order[:, None, :] <= order[:, :, None]) & (order[:, :, None] < leave[:, None, :])
-            mask = self._as_mask(mask[:, None])
-        logits = self.module(
-            input_ids=stack("tokens", np.zeros(width, dtype=np.int64)),
-            position_ids=stack("depth", places),
-            attention_mask=mask,
-            use_cache=False,
-            logits_to_keep=keep_tensor,
-        ).logits
-        if logits.shape[1] != len(keep):
-            logits = logits[:, keep_tensor]
-        # which of the kept places each token is predicted at, once for all tokens that are
-        node = np.concatenate([i * len(keep) + np.searchsorted(keep, r.node) for i, r in enumerate(rows)])
-        used, which = np.unique(node, return_inverse=True)
-        chosen = logits.flatten(0, 1)[torch.from_numpy(used).to(self.device)]
-        target = torch.from_numpy(np.concatenate([r.target for r in rows])).to(self.device)
-        return describe(
-            chosen / temperature if temperature != 1 else chosen, torch.from_numpy(which).to(self.device), target, also
-        )
-
-    def _as_mask(self, sees: Tensor) -> Tensor:
-        """True where a token sees another, in the form that the model's attention takes."""
-        if self.config._attn_implementation == "sdpa":
-            return sees
-        dtype = next(self.module.parameters()).dtype
-        return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)
-
-
-def describe(logits: Tensor, which: Tensor, target: Tensor, also: Sequence[str]) -> dict[str, Tensor]:
-    """What next-token distributions say: the log-probability of tokens, and what else `also` names; float32.
-
-    Args:
-        logits: [K, V], one row a distribution.
-        which: [E], the distribution of each token.
-        target: [E], the token.
-        also: fields of `TokenScores`.
-    """
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
-    total = logits.logsumexp(-1)
-    rows: dict[str, Tensor] = {}
-    if "entropy" in also:
-        p = (logits - total[:, None]).exp()
-        rows["entropy"] = total - (p * torch.where(p > 0, logits, 0.0)).sum(-1)
-    if "self_certainty" in also:
-        rows["self_certainty"] = total - logits.mean(-1) - float(np.log(logits.shape[-1]))
-    if "margin" in also:
-        top = (logits.topk(2).values - total[:, None]).exp()
-        rows["margin"] = top[:, 0] - top[:, 1]
-    fields = {"log_prob": logits[which, target] - total[which]} | {name: rows[name][which] for name in rows}
-    return {name: value.float() for name, value in fields.items()}

@@ -17,14 +17,12 @@ import numpy as np
 class Row:
     """T distinct tokens, and E tokens to be predicted from them: `target[e]` by `node[e]`, for token (sequence, place).
 
-    Token a sees token b where ``order[b] <= order[a] < leave[b]``: when a walk through the trie comes to a, it has been
-    at b and has not left it yet. If sequences branch, the predicting tokens come first, so that rows of one batch
-    predict at the same places; else a row is one sequence, in order, in which each token sees all before it.
+    Token a sees token b where ``b <= a < leave[b]``: a walk through the trie that comes to a has been at b and has not
+    left it yet. A row that does not branch is one sequence, in which each token sees all before it.
     """
 
     tokens: np.ndarray  # [T]
     depth: np.ndarray  # [T]
-    order: np.ndarray  # [T]
     leave: np.ndarray  # [T]
     branched: bool
     node: np.ndarray  # [E]
@@ -120,18 +118,12 @@ def _row(
         begin, end = end, end + len(feed) - n
         path = np.concatenate([path[:n], np.arange(begin, end)])
         paths.append(path)
-    order = np.arange(len(tokens))
-    node = np.concatenate([path[wanted[i] - 1] for i, path in zip(members, paths, strict=True)])
-    if branched:
-        order = np.argsort(~np.isin(order, node), kind="stable")
-        node = order.argsort()[node]
     return Row(
-        tokens=tokens[order],
-        depth=depth[order],
-        order=order,
-        leave=leave[order],
+        tokens=tokens,
+        depth=depth,
+        leave=leave,
         branched=branched,
-        node=node,
+        node=np.concatenate([path[wanted[i] - 1] for i, path in zip(members, paths, strict=True)]),
         target=np.concatenate([np.asarray(sequences[i], dtype=np.int64)[wanted[i]] for i in members]),
         sequence=np.concatenate([np.full(len(wanted[i]), i) for i in members]),
         place=np.concatenate([wanted[i] for i in members]),
