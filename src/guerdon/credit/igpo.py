@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -91,6 +92,7 @@ def _less_positions(returns: Tensor, mask: Tensor, group: Tensor) -> Tensor:
     return torch.where(mask, returns - (total / count.clamp(min=1))[at], 0.0)
 
 
+@dataclass(kw_only=True)
 class TurnReturns:
     """Credit for turns: what `turn_returns` makes of a reward with gains on turns and an outcome at the end.
 
@@ -99,27 +101,15 @@ class TurnReturns:
     this is GRPO, every token of a row alike. A row any of whose terms is unscored (NaN) is left out.
 
     "Information Gain-based Policy Optimization" (IGPO), 2025, https://arxiv.org/abs/2510.14967. "separate" is the
-    default here as the gains are much smaller than the outcome; the code's default is "joint".
-
-    Args:
-        mode: "joint", "separate" or "positionwise".
-        gamma: discount a turn.
-        gain_weight: of the gains; falls and rises in the paper's curriculum: set the attribute between updates.
-        outcome_weight: of the outcome.
-        eps: added to the standard deviation (1e-6 in the code).
+    default here as the gains are much smaller than the outcome; the code's default is "joint". In the paper's
+    curriculum the weight of the gains falls and that of the outcome rises: set them between updates.
     """
 
-    def __init__(
-        self,
-        *,
-        mode: Mode = "separate",
-        gamma: float = 1.0,
-        gain_weight: float = 1.0,
-        outcome_weight: float = 1.0,
-        eps: float = 1e-6,
-    ) -> None:
-        self.mode, self.gamma, self.eps = mode, gamma, eps
-        self.gain_weight, self.outcome_weight = gain_weight, outcome_weight
+    mode: Mode = "separate"
+    gamma: float = 1.0  # discount a turn
+    gain_weight: float = 1.0
+    outcome_weight: float = 1.0
+    eps: float = 1e-6  # added to the standard deviation
 
     def __call__(self, completions: Completions, scored: Scored) -> Tensor:
         """[N, L] float32; raises ValueError without groups or (for a reward of turns) steps, or for falling steps."""

@@ -36,8 +36,11 @@ class World(NamedTuple):
             row[: len(p)] = torch.tensor(list(p.values()), dtype=torch.float64)
         return cls(values, check_belief(table, "the prior"))
 
-    def update(self, belief: Tensor, answer: Answer, *, floor: float = 0.0) -> Updated:
-        """The belief [M, V] after an answer; raises ValueError for an attribute or a value that is not there."""
+    def encode(self, answer: Answer) -> tuple[Tensor, Tensor]:
+        """What an answer allows, [M, V] bool, and its likelihood, [M, V]; all and ones where it is silent.
+
+        Raises ValueError for an attribute or a value that is not there.
+        """
         allowed, likelihood = torch.ones_like(self.prior, dtype=torch.bool), torch.ones_like(self.prior)
         for name, said in answer.items():
             if name not in self.values:
@@ -53,6 +56,10 @@ class World(NamedTuple):
             else:
                 allowed[row] = False
                 allowed[row, [places[v] for v in said]] = True
+        return allowed, likelihood
+
+    def update(self, belief: Tensor, allowed: Tensor, likelihood: Tensor, *, floor: float = 0.0) -> Updated:
+        """The belief [..., M, V] after answers as `encode` gives them; errors of `hard_update` and `soft_update`."""
         hard = hard_update(belief, allowed, self.prior, floor=floor)
         soft = soft_update(hard.belief, likelihood, self.prior)
         return Updated(soft.belief, hard.contradicted | soft.contradicted)
@@ -83,6 +90,8 @@ class EntropyReduction(Reward):
         prior: attribute -> value -> probability (frequencies in a corpus of specifications). It fixes what can be
             asked, so that entropy cannot be farmed by inventing attributes.
         constraints: column of answers, see above.
+        before: column of answers heard before a row's first turn, in the same form, for rows that are single questions
+            in the midst of a dialogue (several to a state make a group, online or stored); None is none.
         weights: attribute -> weight, at least 0; 1 where a name is missing.
         at_most: attributes a question, or None for any number.
         floor: probability that excluded values keep (1e-3 where a parser errs), see `parts.factored_belief`.
@@ -106,6 +115,7 @@ class EntropyReduction(Reward):
         *,
         prior: Mapping[str, Mapping[str, float]],
         constraints: str = "constraints",
+        before: str | None = None,
         weights: Mapping[str, float] | None = None,
         at_most: int | None = 2,
         floor: float = 0.0,
@@ -115,7 +125,7 @@ class EntropyReduction(Reward):
             raise ValueError(f"EntropyReduction has weights of {sorted(unknown)}, which the prior has not")
         if (at_most is not None and at_most < 1) or not 0 <= floor < 1:
             raise ValueError(f"EntropyReduction needs at_most >= 1 and 0 <= floor < 1, got {at_most} and {floor}")
-        self.prior, self.constraints, self.weights = prior, constraints, weights
+        self.prior, self.constraints, self.before, self.weights = prior, constraints, before, weights
         self.at_most, self.floor = at_most, floor
 
     @functools.cached_property
@@ -126,34 +136,41 @@ class EntropyReduction(Reward):
     def score(self, experience: Experience, **needed: Any) -> Tensor:
         assert isinstance(experience, Completions)
         ends = turn_ends(experience, self.name)
-        rows = experience.column(self.constraints, self.name)
-        counts = ends.sum(1).tolist()
-        gains = torch.zeros(len(rows), max(counts, default=0), dtype=torch.float64)
+        rows, counts = experience.column(self.constraints, self.name), ends.sum(1).tolist()
+        earlier = experience.column(self.before, self.name) if self.before else [[]] * len(rows)
         for row, (answers, turns) in enumerate(zip(rows, counts, strict=True)):
-            if answers is None:
-                gains[row] = torch.nan
-                continue
-            if len(answers) != turns:
+            if answers is not None and len(answers) != turns:
                 raise ValueError(
                     f"{self.name}: row {row} has {turns} turns and {len(answers)} entries in {self.constraints!r}: "
                     "give one a turn, {} where the answer says nothing"
                 )
-            gains[row, :turns] = self.gains(answers)
+        dialogues = [[*(heard or ()), *(answers or ())] for heard, answers in zip(earlier, rows, strict=True)]
+        every = self.gains(dialogues)
+        gains = torch.zeros(len(rows), max(counts, default=0), dtype=every.dtype)
+        for row, (heard, turns) in enumerate(zip(earlier, counts, strict=True)):
+            start = len(heard or ())
+            gains[row, :turns] = every[row, start : start + turns] if rows[row] is not None else torch.nan
         return place_steps(gains.float().to(ends.device), ends)
 
-    def gains(self, answers: Sequence[Answer | None]) -> Tensor:
-        """[T] bits that each answer of one dialogue removed."""
-        belief, contradictions = self.world.prior, 0
-        weight = torch.tensor([(self.weights or {}).get(n, 1.0) for n in self.world.values], dtype=torch.float64)
-        value = [-belief_entropy(belief, weight)]
-        for answer in answers:
-            kept = dict(list((answer or {}).items())[: self.at_most])
+    def gains(self, dialogues: Sequence[Sequence[Answer | None]]) -> Tensor:
+        """[N, T] bits that each answer of N dialogues removed; 0 after a dialogue's end."""
+        world, turns = self.world, max(map(len, dialogues), default=0)
+        belief = world.prior.expand(len(dialogues), *world.prior.shape)
+        weight = torch.tensor([(self.weights or {}).get(n, 1.0) for n in world.values], dtype=torch.float64)
+        value, contradicted = [-belief_entropy(belief, weight)], torch.tensor(False)
+        silent = world.encode({})
+        for turn in range(turns):
             try:
-                belief, contradicted = self.world.update(belief, kept, floor=self.floor)
+                heard = [world.encode(self._counted(d[turn])) if turn < len(d) else silent for d in dialogues]
+                allowed, likelihood = (torch.stack(x) for x in zip(*heard, strict=True))
+                updated = world.update(belief, allowed, likelihood, floor=self.floor)
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from error
-            contradictions += int(contradicted.sum())
+            belief, contradicted = updated.belief, contradicted | updated.contradicted.any()
             value.append(-belief_entropy(belief, weight))
-        if contradictions:
+        if bool(contradicted):
             warnings.warn("a user's answer contradicts earlier ones: its attribute begins anew", stacklevel=2)
-        return progress_difference(torch.stack(value)[None])[0]
+        return progress_difference(torch.stack(value, 1))
+
+    def _counted(self, answer: Answer | None) -> Answer:
+        return dict(list((answer or {}).items())[: self.at_most])

@@ -56,7 +56,6 @@ class TokenF1(Reward):
         paper="Information Gain-based Policy Optimization (Wang et al., 2025)",
         link="https://arxiv.org/abs/2510.14967",
         scores="Completions",
-        claim="igpo",
     )
 
     def __init__(
