@@ -198,7 +198,7 @@ def test_clip_cov_drops_tokens_between_its_bounds_that_are_not_clipped():
     assert drop(0.1).equal(some)
     assert not drop(0.1, seed=1).equal(some)
 
-    policy_loss = PolicyLoss(cov_share=1.0, cov_low=-math.inf, cov_high=math.inf, beta=0.5)
+    policy_loss = PolicyLoss(cov_share=1.0, cov_low=-math.inf, cov_high=math.inf, beta=0.5, kl_correct=False)
     loss, seen = policy_loss(new, old, advantage, mask, ref_log_prob=old)
     assert seen["cov_fraction"] == pytest.approx(1 - seen["clip_fraction"])
     only_kl = 0.5 * seen["ref_kl"]  # the dropped tokens lose their loss, not their KL; clipped ones have no gradient
@@ -213,15 +213,32 @@ def test_the_kl_term_is_added_with_its_weight_estimate_and_correction():
     without, _ = PolicyLoss()(new, old, advantage, mask)
     d = new - reference
     for kind, value in {"k1": d, "k2": d**2 / 2, "k3": (-d).exp() + d - 1, "k3+": (-d).exp() + d - 1}.items():
-        loss, seen = PolicyLoss(beta=0.3, kl=kind)(new, old, advantage, mask, ref_log_prob=reference)
+        loss, seen = PolicyLoss(beta=0.3, kl=kind, kl_correct=False)(new, old, advantage, mask, ref_log_prob=reference)
         assert (loss - without).item() == pytest.approx(0.3 * value[mask].mean().item())
         assert seen["ref_kl"] == pytest.approx(value[mask].mean().item())
-    corrected, _ = PolicyLoss(beta=0.3, kl="k2", kl_correct=True)(new, old, advantage, mask, ref_log_prob=reference)
+    corrected, _ = PolicyLoss(beta=0.3, kl="k2")(new, old, advantage, mask, ref_log_prob=reference)
     expected = ((new - old).exp() * d**2 / 2)[mask].mean().item()
     assert (corrected - without).item() == pytest.approx(0.3 * expected)
     watched, seen = PolicyLoss()(new, old, advantage, mask, ref_log_prob=reference)
     assert watched.item() == without.item()
     assert seen["ref_kl"] > 0
+
+
+@pytest.mark.parametrize("kind", ["k1", "k2", "k3", "k1+", "k3+"])
+def test_the_corrected_kl_has_the_divergence_s_gradient_on_samples_of_an_older_policy(kind):
+    g = torch.Generator().manual_seed(0)
+    logits, old, reference = torch.randn(3, 5, generator=g, dtype=torch.float64)
+    p, r = logits.requires_grad_().log_softmax(0), reference.log_softmax(0)
+    draws = (100 * old.softmax(0)).round().long()  # the older policy's tokens, each as often as expected
+    tokens = torch.repeat_interleave(torch.arange(5), draws)[:, None]
+    q = (draws / draws.sum()).double().log()
+    ones = torch.ones(tokens.shape, dtype=torch.float64)
+    total, _ = PolicyLoss(beta=1.0, kl=kind)(p[tokens], q[tokens], 0 * ones, ones, ref_log_prob=r[tokens])
+    divergence = (p.exp() * (p - r)).sum()
+    if kind != "k2":
+        assert total.item() == pytest.approx(divergence.item(), abs=1e-6)
+    slopes = [torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (total, divergence)]
+    torch.testing.assert_close(*slopes, atol=1e-6, rtol=1e-6)
 
 
 def test_it_is_a_plain_value():

@@ -9,7 +9,9 @@ With d = log_prob - ref_log_prob on tokens x ~ policy, E[value] = KL(policy || r
 | k3 | exp(-d) + d - 1 >= 0 | yes | that of KL(reference || policy) |
 | k1+, k3+ | k1's, k3's | yes | k2's (straight-through, as in verl) |
 
-http://joschu.net/blog/kl-approx.html. Off-policy, multiply by the importance ratio (TRL's use_bias_correction_kl).
+http://joschu.net/blog/kl-approx.html. Multiplied by the importance ratio all keep their mean for samples of an older
+policy; with the ratio's own gradient k1 and k3, too, have the gradient of KL(policy || reference). That is what
+`PolicyLoss(kl_correct=True)` does, as TRL does for k3 (use_bias_correction_kl).
 """
 
 from __future__ import annotations

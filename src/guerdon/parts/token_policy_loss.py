@@ -5,7 +5,7 @@ Advantages come from elsewhere (`group_advantages`, `token_returns`, the credits
 | recipe | keywords |
 |---|---|
 | PPO, GRPO in verl | clip_high=0.2, dual_clip=3.0 |
-| GRPO as published | clip_high=0.2, dual_clip=None, aggregation="seq-mean-token-mean", beta=0.04 |
+| GRPO as published | clip_high=0.2, dual_clip=None, aggregation="seq-mean-token-mean", beta=0.04, kl_correct=False |
 | Dr.GRPO | clip_high=0.2, dual_clip=None, aggregation="seq-mean-token-sum-norm" |
 | DAPO, the default | |
 | GSPO (clips reconstructed) | level="sequence", clip_low=3e-4, clip_high=4e-4, aggregation="seq-mean-token-mean" |
@@ -129,7 +129,7 @@ class PolicyLoss:
     beta: float = 0.0  # of the KL to the reference
     kl: Kind = "k3"
     kl_clamp: float | None = None
-    kl_correct: bool = False  # multiply the KL by rho, for answers of an older policy
+    kl_correct: bool = True  # weigh the KL by rho: then every kind has the gradient of KL(policy || reference)
 
     def __post_init__(self) -> None:
         if self.dual_clip is not None and self.dual_clip <= 1.0:
@@ -212,7 +212,8 @@ class PolicyLoss:
         }  # fmt: skip
         if reference:
             kl = kl_estimate(log_prob, reference[0], self.kl, clamp=self.kl_clamp)
-            kl = kl * ratio if self.kl_correct else kl
+            if self.kl_correct:  # k2 and the straight-through kinds have the right gradient without that of rho
+                kl = kl * (ratio if self.kl in ("k1", "k3") else ratio.detach())
             seen["ref_kl"] = kl
             if self.beta != 0:
                 loss = loss + self.beta * kl
