@@ -32,8 +32,12 @@ def load_pretrained(
     """
     folder = _folder(model)
     if gguf_file is None and folder and not (folder / "config.json").exists():
-        files = sorted(folder.glob("*.gguf"))
-        gguf_file = files[0].name if len(files) == 1 else None
+        files = sorted(file.name for file in folder.glob("*.gguf"))
+        if len(files) != 1:
+            raise OSError(
+                f"{str(folder)!r} holds no model: no config.json, and {len(files)} GGUF files; name a gguf_file"
+            )
+        gguf_file = files[0]
     for package in ("transformers", "gguf") if gguf_file else ("transformers",):
         if find_spec(package) is None:
             raise ImportError(f"a language model needs {package}: pip install 'guerdon[text]'")
