@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from guerdon.judges.chat_server import ChatServer, NoAnswer, Pace
 from guerdon.judges.errors import JudgeMisconfigured, JudgeUnavailable
 from guerdon.judges.expression import check_choices, expression
 from guerdon.judges.parser import parse, weigh
 from guerdon.judges.prompt import Prompt, settled
+from guerdon.parts.http_client import HttpClient, NoAnswer, Pace
 from guerdon.types import Item, Label
 
 
@@ -127,9 +127,9 @@ class OpenAICompatibleJudge:
         return Prompt(goal=self.goal, route=self.route, folder=self.prompts)
 
     @cached_property
-    def _server(self) -> ChatServer:
+    def _server(self) -> HttpClient:
         key = os.environ.get(self.api_key_env)
-        return ChatServer(
+        return HttpClient(
             url=f"{self.url.rstrip('/')}/chat/completions",
             headers={"Authorization": f"Bearer {key}"} if key else {},
             concurrency=self.concurrency,
@@ -138,6 +138,7 @@ class OpenAICompatibleJudge:
             backoff=self.backoff,
             pace=Pace(self.requests_per_minute, self.tokens_per_minute),
             counts=self._counts,
+            refused=JudgeMisconfigured,
         )
 
     async def _label(self, item: Item, batch: _Batch) -> Label:
@@ -161,7 +162,7 @@ class OpenAICompatibleJudge:
                 if batch.down:
                     raise NoAnswer("unavailable", str(batch.down))
                 try:
-                    reply = await self._server.post(body)
+                    reply = await self._server.post(body, _chat_completion)
                 except NoAnswer as trouble:
                     if trouble.reason in ("unavailable", "timeout") and not batch.answered:
                         batch.down = trouble  # nobody is there: do not try the patience of every other item too
@@ -197,6 +198,11 @@ class OpenAICompatibleJudge:
             return [(t["token"], float(t["logprob"])) for t in tokens[0]["top_logprobs"]] if tokens else []
         except (LookupError, TypeError, ValueError) as error:
             raise JudgeMisconfigured(f"{self.url} gives no log-probabilities; choose route='chat'") from error
+
+
+def _chat_completion(reply: Any) -> dict[str, Any]:
+    reply["choices"][0]["message"].keys()
+    return reply
 
 
 @dataclass

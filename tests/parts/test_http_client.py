@@ -3,7 +3,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from guerdon.judges.chat_server import Pace, _seconds
+from guerdon.parts.http_client import Pace, _seconds
 
 
 def test_requests_keep_their_distance():

@@ -1,4 +1,4 @@
-"""One address that answers chat completions: patience with its failures, the pace it allows, a count of it all."""
+"""One address that answers JSON with JSON: patience with its failures, the pace it allows, a count of it all."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
-
-from guerdon.judges.errors import JudgeMisconfigured
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import httpx
+
+T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
 """Seconds. Where a server asks for more than this, it is down for us."""
 
 
-class NoAnswer(Exception):
+class NoAnswer(RuntimeError):
     """A request that came to nothing. `passing`: the server's trouble rather than the question's."""
 
     def __init__(self, reason: str, detail: str, *, passing: bool = True, retry_after: float = 0.0) -> None:
         super().__init__(detail)
         self.reason, self.passing, self.retry_after = reason, passing, retry_after
+
+
+class Refused(RuntimeError):
+    """The server turns us away, and asking again will not help: a wrong key, address or model."""
 
 
 @dataclass
@@ -59,11 +63,11 @@ class Pace:
 
 
 @dataclass
-class ChatServer:
+class HttpClient:
     """``POST url`` with a pace, time-outs, and retries with exponential backoff and jitter; who posts holds a slot.
 
-    Retried are refused and broken connections, time-outs, statuses 408, 409, 425, 429 and 5xx, and replies that are not
-    a chat completion (half a JSON, another schema). ``Retry-After`` is honoured, for all requests.
+    Retried are refused and broken connections, time-outs, statuses 408, 409, 425, 429 and 5xx, and replies that cannot
+    be read (half a JSON, another schema). ``Retry-After`` is honoured, for all requests.
     """
 
     url: str
@@ -74,6 +78,7 @@ class ChatServer:
     backoff: float
     pace: Pace
     counts: Counter[str]
+    refused: type[Exception] = Refused  # what is raised where asking again will not help
     _users: int = 0
     _client: httpx.AsyncClient | None = None
     _chance: random.Random = field(default_factory=random.Random)  # from the system: two clients must not march in step
@@ -97,18 +102,18 @@ class ChatServer:
                 self._client = None
                 await client.aclose()
 
-    async def post(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The chat completion: a JSON object with ``choices[0]["message"]``.
+    async def post(self, body: dict[str, Any], read: Callable[[Any], T]) -> T:
+        """What `read` makes of the reply's JSON; it raises what dictionaries and lists raise if that is another thing.
 
         Raises:
             NoAnswer: none after all retries, or a 4xx for this request.
-            JudgeMisconfigured: the key, the address or the model is wrong (401, 403, 404, 405).
+            Exception: `refused`: the key, the address or the model is wrong (401, 403, 404, 405).
         """
         for attempt in range(self.retries + 1):
             await asyncio.sleep(self.pace.reserve(time.monotonic()))
             self.counts["calls"] += 1
             try:
-                return await self._post(body)
+                return await self._post(body, read)
             except NoAnswer as trouble:
                 if not trouble.passing or attempt == self.retries or trouble.retry_after > LONGEST_WAIT:
                     raise
@@ -118,7 +123,7 @@ class ChatServer:
                 await asyncio.sleep(wait)
         raise AssertionError("a loop of at least one round ended without an answer")
 
-    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, body: dict[str, Any], read: Callable[[Any], T]) -> T:
         import httpx
 
         assert self._client, "post belongs inside `async with open()`"
@@ -128,28 +133,28 @@ class ChatServer:
         except TimeoutError:
             raise NoAnswer("timeout", f"{self.url} gave no answer in {self.timeout:g} s") from None
         except httpx.InvalidURL as error:
-            raise JudgeMisconfigured(f"{self.url} is no address: {error}") from error
+            raise self.refused(f"{self.url} is no address: {error}") from error
         except httpx.RequestError as error:
             said = str(error) or type(error).__name__
             raise NoAnswer("unavailable", f"{self.url} cannot be reached: {said}") from error
         self._check_status(response)
         try:
             reply = response.json()
-            reply["choices"][0]["message"].keys()
+            value = read(reply)
         except (ValueError, LookupError, TypeError, AttributeError):
-            detail = f"{self.url} answers something that is no chat completion: {response.text[:200]!r}"
+            detail = f"{self.url} answers something else than it should: {response.text[:200]!r}"
             raise NoAnswer("malformed", detail) from None
         self._count_tokens(reply.get("usage"))
-        return reply
+        return value
 
     def _check_status(self, response: httpx.Response) -> None:
         status, said = response.status_code, f"{self.url} answers {response.status_code}: {response.text[:200]!r}"
         if response.is_success:
             return
         if status in (401, 403):
-            raise JudgeMisconfigured(f"{said}. Is the key right? It is read from the variable named by api_key_env")
+            raise self.refused(f"{said}. Is the key right? It is read from the variable named by api_key_env")
         if status in (404, 405) or response.is_redirect:
-            raise JudgeMisconfigured(f"{said}. Are url (it usually ends in /v1) and model right?")
+            raise self.refused(f"{said}. Are url (it usually ends in /v1) and model right?")
         if status in (408, 409, 425, 429) or status >= 500:
             reason = f"http {status}" if status == 500 else "unavailable"
             raise NoAnswer(reason, said, retry_after=_seconds(response.headers.get("retry-after")))
