@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import pathlib
 import sys
 import threading
 
@@ -94,3 +95,12 @@ def always_raises(completions: list[str]) -> list[float]:
 
 def where(completion: str) -> int:
     return os.getpid()
+
+
+def until(prompt: str, completion: str) -> float:
+    """Answers once the file that the prompt names is there."""
+    path = pathlib.Path(prompt)
+    path.with_suffix(".asked").touch()
+    while not path.exists():
+        GATE.wait(0.01)
+    return float(len(completion))
