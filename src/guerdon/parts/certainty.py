@@ -100,8 +100,8 @@ def own_scores(completions: Completions, policy: LanguageModel, *, also: Sequenc
     if not rows:
         nothing = mask.new_zeros(mask.shape, dtype=torch.float32)
         return TokenScores(nothing, mask, **dict.fromkeys(also, nothing))
-    spans = [completions.ids[row, : lengths[row]].tolist() for row in rows]
-    found = policy.score([_prefix(completions, policy, row) for row in rows], spans, also=also)
+    ids, prompts = completions.ids.tolist(), _prefixes(completions, policy)
+    found = policy.score([prompts[row] for row in rows], [ids[row][: lengths[row]] for row in rows], also=also)
 
     def in_place(values: Tensor) -> Tensor:
         wide = values.new_zeros(mask.shape)
@@ -114,7 +114,8 @@ def own_scores(completions: Completions, policy: LanguageModel, *, also: Sequenc
     return TokenScores(log_prob, mask.to(log_prob.device), **{name: in_place(getattr(found, name)) for name in also})
 
 
-def _prefix(completions: Completions, policy: LanguageModel, row: int) -> list[int]:
-    if completions.prompt_ids is None or completions.prompt_mask is None:
-        return policy.encode(policy.render(completions.prompt[row]))
-    return completions.prompt_ids[row][completions.prompt_mask[row].bool()].tolist()
+def _prefixes(completions: Completions, policy: LanguageModel) -> list[list[int]]:
+    ids, mask = completions.prompt_ids, completions.prompt_mask
+    if ids is None or mask is None:
+        return [policy.encode(policy.render(prompt)) for prompt in completions.prompt]
+    return [row[kept].tolist() for row, kept in zip(ids.cpu(), mask.bool().cpu(), strict=True)]

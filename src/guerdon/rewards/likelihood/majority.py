@@ -182,6 +182,5 @@ def _answers_in_groups(
 ) -> tuple[list[str | None], list[list[int]]]:
     if experience.group is None:
         raise ValueError(f"{name} lets the completions of a prompt vote: set Completions.group to each row's prompt")
-    return [extract_answer(text, how) for text in experience.text], rows_of_groups(
-        experience.group, len(experience.text)
-    )
+    answers = [extract_answer(text, how) for text in experience.text]
+    return answers, rows_of_groups(experience.group, len(answers))
