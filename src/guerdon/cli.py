@@ -21,7 +21,6 @@ COMMANDS = {
     "tasks": ("tasks:tasks", "List the tasks there are"),
     "judge-accuracy": ("judge_accuracy:judge_accuracy", "How well the recorded judge labels captions it has not seen"),
     "collapse-step": ("collapse_step:collapse_step", "When a run that is paid by itself stops getting better"),
-    "collapse-step": ("collapse_step:collapse_step", "When a run that is paid by itself stops getting better"),
     "demo": ("demo:demo", "Train on NetHack with and without a language model's feedback, and write the report"),
 }
 """Name -> (module:function in guerdon.commands, what it does). Modules are imported when their command is called."""
