@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -167,28 +166,20 @@ class _Loaded(NamedTuple):
 
 
 def _load(judge: TransformersJudge) -> _Loaded:
-    for package in ("transformers", "gguf") if judge.gguf_file else ("transformers",):
-        if importlib.util.find_spec(package) is None:
-            raise ImportError(f"TransformersJudge needs {package}: pip install 'guerdon[text]'")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from guerdon.parts.pretrained import load_pretrained
 
     if judge.threads:
         torch.set_num_threads(judge.threads)
-    source: dict[str, Any] = {"gguf_file": judge.gguf_file} if judge.gguf_file else {}
-    source["local_files_only"] = not judge.download
     try:
-        tokenizer = AutoTokenizer.from_pretrained(judge.model, padding_side="left", **source)
-        model: Any = AutoModelForCausalLM.from_pretrained(judge.model, dtype=judge.dtype, **source)
+        model, tokenizer = load_pretrained(
+            judge.model, gguf_file=judge.gguf_file, dtype=judge.dtype, device=judge.device, download=judge.download
+        )
     except OSError as error:
-        raise JudgeMisconfigured(
-            f"the model {judge.model!r} cannot be loaded; give a folder that holds one, or download=True for a name on "
-            f"a hub: {error}"
-        ) from error
+        raise JudgeMisconfigured(str(error)) from error
     if tokenizer.chat_template is None:
         raise JudgeMisconfigured(f"{judge.model!r} has no chat template; choose an instruct model")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     texts = list(enumerate(tokenizer.batch_decode([[i] for i in range(len(tokenizer))])))
     starts = [[(i, t) for i, t in texts if label_of_token(item, t)] for item in ("a caption", ("a", "pair"))]
-    return _Loaded(model.to(judge.device).eval(), tokenizer, *starts)
+    return _Loaded(model, tokenizer, *starts)

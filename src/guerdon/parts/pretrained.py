@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def load_pretrained(
             )
         gguf_file = files[0]
     for package in ("transformers", "gguf") if gguf_file else ("transformers",):
-        if find_spec(package) is None:
+        if importlib.util.find_spec(package) is None:
             raise ImportError(f"a language model needs {package}: pip install 'guerdon[text]'")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -63,6 +63,8 @@ def _folder(model: str) -> Path | None:
     if Path(model).is_dir():
         return Path(model)
     package = model.replace("-", "_")
-    spec = find_spec(package) if package.isidentifier() else None  # not imported: it may want another program
+    spec = (
+        importlib.util.find_spec(package) if package.isidentifier() else None
+    )  # not imported: it may want another program
     places = spec.submodule_search_locations if spec else None
     return Path(places[0]) if places else None
