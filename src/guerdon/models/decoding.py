@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def decode_batch(
     model: CausalLM, prompts: list[list[int]], chance: Tensor, *, temperature: float, stop: Sequence[str]
-) -> list[tuple[list[int], list[float], str]]:
-    """Tokens, their log-probabilities, and the text, of one completion a row.
+) -> list[tuple[list[int], list[float] | None]]:
+    """Tokens and their log-probabilities of one completion a row.
 
     Equal neighbours among `prompts` are read once. Rows that have ended leave the batch.
 
@@ -61,7 +61,7 @@ def decode_batch(
             use_cache=True,
         ).logits[:, -1]
         position = position + 1
-    return [(i, p, _text(model, i, stop)) for i, p in zip(ids, log_probs, strict=True)]
+    return list(zip(ids, log_probs, strict=True))
 
 
 def sample(logits: Tensor, chance: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -106,10 +106,3 @@ def _stopped(model: CausalLM, ids: list[int], stop: Sequence[str]) -> bool:
         return False
     text = model.decode(ids)
     return any(s in text for s in stop)
-
-
-def _text(model: CausalLM, ids: list[int], stop: Sequence[str]) -> str:
-    """The text without its end-of-text token, up to the first stop string, which is kept."""
-    text = model.decode(ids[:-1] if ids[-1] in model.ends else ids)
-    found = [text.find(s) + len(s) for s in stop if s in text]
-    return text[: min(found)] if found else text

@@ -15,8 +15,6 @@ from torch.utils.checkpoint import checkpoint
 
 from guerdon.models.packing import Row, batches, pack
 
-FIELDS = ("entropy", "self_certainty", "margin")
-
 
 class Scorer:
     """Runs packed rows through a model; the arguments are those of `CausalLM`."""
@@ -41,15 +39,11 @@ class Scorer:
         Raises:
             ValueError: the model cannot compute sequences that share a row.
         """
-        names = ("log_prob", *also)
-        if not sequences:
-            nothing = np.zeros(0, dtype=np.int64)
-            return {name: torch.zeros(0, device=self._device) for name in names}, nothing, nothing
         rows = pack(sequences, wanted, width=self.token_budget, knee=self.knee, share=self.share)
         if any(row.branched for row in rows):
             self._check_sharing(max(map(len, sequences)))
         made = [self._forward(batch, also, temperature) for batch in batches(rows, self.token_budget)]
-        fields = {name: torch.cat([values[name] for values, _, _ in made]) for name in names}
+        fields = {name: torch.cat([values[name] for values, _, _ in made]) for name in made[0][0]}
         return fields, np.concatenate([s for _, s, _ in made]), np.concatenate([p for _, _, p in made])
 
     @property

@@ -8,10 +8,19 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from guerdon.models import tiny_model
-from guerdon.models.tokens import Tokens
+from guerdon.models.token_model import TokenModel
 
 CHARACTERS = tiny_model().tokenizer
 CHAT = [{"role": "user", "content": "hi"}]
+
+
+class Tokens(TokenModel):
+    """One that neither predicts nor writes."""
+
+    def __init__(self, tokenizer):
+        super().__init__(tokenizer, name="tokens", max_length=10)
+
+    _predict = _write = None
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +33,11 @@ def words() -> Tokens:
         vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     made.train_from_iterator(["the answer is 12 and the answer is 345"] * 20, trainer)
-    return Tokens(PreTrainedTokenizerFast(tokenizer_object=made), 100)
+    return Tokens(PreTrainedTokenizerFast(tokenizer_object=made))
 
 
 def test_a_beginning_token_comes_once():
-    model = Tokens(CHARACTERS, 10)
+    model = Tokens(CHARACTERS)
     assert model.encode("ab")[0] == CHARACTERS.bos_token_id
     assert model.encode("<bos>ab") == model.encode("ab")
     assert len(model.encode("ab")) == 3
@@ -61,7 +70,7 @@ def test_a_token_over_the_border_belongs_to_the_span(words):
 
 
 def test_split_of_characters():
-    model = Tokens(CHARACTERS, 10)
+    model = Tokens(CHARACTERS)
     before, span = model.split("<bos>a b=42!", 9, 11)
     assert (model.decode(before), model.decode(span)) == ("<bos>a b=", "42")
     assert model.split("a b=42!", 4, 6) == (before, span)
@@ -70,11 +79,11 @@ def test_split_of_characters():
 @pytest.mark.parametrize(("start", "end"), [(2, 2), (3, 2), (-1, 2), (0, 9)])
 def test_no_span(start, end):
     with pytest.raises(ValueError, match="no span"):
-        Tokens(CHARACTERS, 10).split("abc", start, end)
+        Tokens(CHARACTERS).split("abc", start, end)
 
 
 def test_chats_are_rendered_and_left_as_they_were():
-    model = Tokens(CHARACTERS, 10)
+    model = Tokens(CHARACTERS)
     assert model.render("as it is") == "as it is"
     assert model.render(CHAT) == "<user>hi<eos><assistant>"
     assert model.render(CHAT, add_generation_prompt=False) == "<user>hi<eos>"
@@ -91,4 +100,4 @@ def test_a_tokenizer_without_offsets_is_refused():
         is_fast = False
 
     with pytest.raises(ValueError, match="fast tokenizer"):
-        Tokens(Slow(), 10)
+        Tokens(Slow())
