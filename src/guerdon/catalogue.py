@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import guerdon
+import guerdon.credit
 import guerdon.judges
 import guerdon.rewards
 from guerdon.types import About, Reward
@@ -59,6 +60,13 @@ def judges() -> dict[str, type | str]:
     """The judges by name; where one cannot be imported, what to install."""
     found = {n: _cure(v) if isinstance(v, ImportError) else v for n, v in _exported(guerdon.judges)}
     return {n: v for n, v in found.items() if isinstance(v, str) or inspect.iscoroutinefunction(getattr(v, "judge", 0))}
+
+
+@functools.cache
+def credits() -> dict[str, type | str]:
+    """The credits and filters by name; where one cannot be imported, what to install."""
+    found = {n: _cure(v) if isinstance(v, ImportError) else v for n, v in _exported(guerdon.credit)}
+    return {n: v for n, v in found.items() if isinstance(v, (str, type))}
 
 
 def code_hash(*paths: str | Path) -> str:

@@ -2,7 +2,8 @@
 
 An expression is read with `ast` and never evaluated. It may hold names of the catalogue or ``module:Name`` of your own,
 called with literals, rewards or keywords; ``+``, ``*``, parentheses. ``repr(reward)`` is such an expression. Of a
-module of your own only a class with a ``score`` (of a judge: ``judge``) method is called.
+module of your own only a class that has what this kind of thing is called by is made: a reward's ``score``, a judge's
+``judge``, a text task's ``rows``, the ``__call__`` of a credit, filter, loss or sampler.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ _OWN_NAME = re.compile(
 """A quoted text, or ``package.module:Name`` outside of one."""
 
 
-_METHODS = {"reward": "score", "judge": "judge"}
+_METHODS = {
+    "reward": "score", "judge": "judge", "text task": "rows",
+    "credit": "__call__", "filter": "__call__", "loss": "__call__", "sampler": "__call__",
+}  # fmt: skip
 """What a class of one's own must have to be called; things of any other kind come from the table alone."""
 
 
@@ -201,7 +205,12 @@ class _Reader:
 
     def fits(self, cls: Any) -> bool:
         """Whether this is a class of rewards (judges): nothing else of a module is ever called."""
-        return isinstance(cls, type) and callable(getattr(cls, _METHODS.get(self.kind, ""), None))
+        method = _METHODS.get(self.kind, "")
+        if not isinstance(cls, type) or (method == "__call__" and issubclass(cls, Reward)):
+            return False
+        return any(method in vars(kind) for kind in cls.__mro__ if kind is not object) and callable(
+            getattr(cls, method)
+        )
 
     def written(self, node: ast.Name) -> str:
         """The name as it stands in the text, before `_as_identifiers`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,12 +53,12 @@ def train(
 class Display:
     """A progress bar with speed, returns, terms and labels, fed with rows of progress.jsonl.
 
-    Where the output is no terminal it writes a line now and then instead.
+    Where the output is no terminal it writes a line now and then instead. `words` puts a row into words.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, words: Callable[[dict[str, float]], str] | None = None) -> None:
         self.console = Console(stderr=True)
-        self.quiet = quiet
+        self.quiet, self.words = quiet, words or describe
         self.total = 0
         self._line_at = 0.0
         columns = (BarColumn(20), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.description}"))
@@ -76,14 +77,14 @@ class Display:
         """Shows one row."""
         if self.quiet:
             return
-        text = describe(row)
+        text = self.words(row)
         if self.console.is_terminal:
             if self.id is None:
                 self.id = self.bar.add_task("", total=row["total"])
             self.bar.update(self.id, completed=row["step"], description=text)
         elif row["seconds"] >= self._line_at:
             self._line_at = row["seconds"] + 10
-            print(f"{row['step']:>10,} of {int(row['total']):,}  {text}", file=sys.stderr, flush=True)
+            print(f"{int(row['step']):>10,} of {int(row['total']):,}  {text}", file=sys.stderr, flush=True)
 
 
 def describe(row: dict[str, float]) -> str:
