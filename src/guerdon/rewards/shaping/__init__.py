@@ -7,6 +7,17 @@ from guerdon.rewards.shaping.count_gate import CountGate
 from guerdon.rewards.shaping.extrinsic import Extrinsic
 from guerdon.rewards.shaping.length import ShortPenalty
 from guerdon.rewards.shaping.normalise import Normalise
+from guerdon.rewards.shaping.reference_kl import ReferenceKL
 from guerdon.rewards.shaping.repetition import RepetitionPenalty
 
-__all__ = ["Anneal", "Clip", "ClipDelta", "CountGate", "Extrinsic", "Normalise", "RepetitionPenalty", "ShortPenalty"]
+__all__ = [
+    "Anneal",
+    "Clip",
+    "ClipDelta",
+    "CountGate",
+    "Extrinsic",
+    "Normalise",
+    "ReferenceKL",
+    "RepetitionPenalty",
+    "ShortPenalty",
+]
