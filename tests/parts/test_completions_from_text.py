@@ -16,7 +16,7 @@ def test_bytes_with_an_end_where_there_is_no_model():
     assert made.ends().nonzero().tolist() == [[0, 3], [1, 0]], "an empty answer has a place for its value too"
     assert made.group.tolist() == [0, 0]
     assert made.columns == {"answer": [1, 2]}
-    assert made.step is None
+    assert made.step.tolist() == [[0] * 4] * 2, "a text is one step"
     assert made.prompt_ids is None
 
 

@@ -73,12 +73,11 @@ def score(
     made = {"file": str(file.resolve()), "reward": reward, "model": model, "prompt": prompt, "completion": completion}
     with file.open("rb") as lines, Journal(target, made) as journal:
         function = parse_scorer(reward, model=load_model(model) if model else None)
-        skipped = journal.done
         groups = read_groups(lines, prompt, completion, journal)
         with Scoring(function, concurrency=concurrency, batch=batch, timeout=timeout, workers=workers) as scoring:
             places = scoring.concurrency * (batch if scoring.scorer.takes_many else 1)
             asyncio.run(_score_all(groups, scoring, journal, places * AHEAD, quiet, file.stat().st_size))
-    _summary(target, journal, skipped)
+    _summary(target, journal)
 
 
 def load_model(name: str) -> LanguageModel:
@@ -262,7 +261,8 @@ async def _score_group(group: list[Line], scoring: Scoring) -> list[Score]:
     return await scoring.score([line.row for line in group if line.row is not None])
 
 
-def _summary(target: Path, journal: Journal, skipped: int) -> None:
+def _summary(target: Path, journal: Journal) -> None:
+    skipped = journal.done - journal.outcomes.total()
     counted = ", ".join(f"{n:,} {reason}" for reason, n in journal.outcomes.most_common()) or "nothing left to score"
     before = f" ({skipped:,} rows were there before)" if skipped else ""
     print(f"{target}: {counted}{before}")

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import random
-import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from guerdon.parts.http_client import HttpClient, Pace
 from guerdon.parts.scorer import Row, Score
-
-PASSING = {408, 425, 429, 500, 502, 503, 504}
-"""Statuses after which the same request may be answered."""
-
-
-class RewardServerError(RuntimeError):
-    """The server refused a request for good, or was not there for too long."""
 
 
 class RewardClient:
@@ -25,15 +17,20 @@ class RewardClient:
 
     It is a scorer like others (`guerdon.parts.scorer`), picklable, and can be handed to `Scoring`. A row that the
     server could not score has the value None and the server's reason. What the network loses is asked for again:
-    refused and broken connections, time-outs, 429 and 5xx, with ``Retry-After`` honoured, until `patience` is over.
+    refused and broken connections, time-outs, 429 and 5xx, with ``Retry-After`` honoured.
 
     Args:
         url: such as "http://localhost:8000".
         token_env: the environment variable that holds the server's token.
         batch: rows in a request; those of one group stay together.
+        concurrency: requests at the same time.
         timeout: seconds for an answer.
-        patience: seconds without any answer after which `RewardServerError` is raised.
-        backoff: seconds before the first retry; doubles each time up to 30, times a random 0.5..1.
+        retries: further attempts after a failed one; twelve of them bridge about four minutes.
+        backoff: seconds before the first retry; doubles each time up to 60, times a random 0.5..1.
+
+    Raises:
+        NoAnswer: when called, if there is none after all retries, or the rows are refused.
+        Refused: likewise, if the token or the address is wrong.
     """
 
     def __init__(
@@ -42,25 +39,30 @@ class RewardClient:
         url: str,
         token_env: str | None = None,
         batch: int = 256,
+        concurrency: int = 8,
         timeout: float = 180.0,
-        patience: float = 300.0,
+        retries: int = 12,
         backoff: float = 0.25,
     ) -> None:
-        self.url, self.token_env, self.batch = url.rstrip("/"), token_env, batch
-        self.timeout, self.patience, self.backoff = timeout, patience, backoff
-        self.retries = 0
+        self.url, self.token_env, self.batch, self.concurrency = url.rstrip("/"), token_env, batch, concurrency
+        self.timeout, self.retries, self.backoff = timeout, retries, backoff
+        self.counts: Counter[str] = Counter()  # "calls", "retries"
 
     async def __call__(self, rows: Sequence[Row]) -> list[Score]:
-        import httpx
-
-        token = os.environ[self.token_env] if self.token_env else None
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        async with httpx.AsyncClient(headers=headers, timeout=self.timeout) as client:
-            places = list(self._batches(rows))
-            answers = await asyncio.gather(*(self._ask(client, [rows[i] for i in at]) for at in places))
-        scores: dict[int, Score] = {}
-        for at, answer in zip(places, answers, strict=True):
-            scores.update(zip(at, answer, strict=True))
+        server = HttpClient(
+            url=f"{self.url}/rewards",
+            headers={"Authorization": f"Bearer {os.environ[self.token_env]}"} if self.token_env else {},
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            retries=self.retries,
+            backoff=self.backoff,
+            pace=Pace(),
+            counts=self.counts,
+        )
+        places = list(self._batches(rows))
+        async with server.open():
+            answers = await asyncio.gather(*(_ask(server, [rows[i] for i in at]) for at in places))
+        scores = {i: s for at, answer in zip(places, answers, strict=True) for i, s in zip(at, answer, strict=True)}
         return [scores[i] for i in range(len(rows))]
 
     def score_now(self, rows: Sequence[Row]) -> list[Score]:
@@ -81,45 +83,13 @@ class RewardClient:
         if batch:
             yield batch
 
-    async def _ask(self, client: Any, rows: list[Row]) -> list[Score]:
-        import httpx
 
-        try:
-            body = json.dumps({"rows": [dict(row) for row in rows]}, allow_nan=False).encode("ascii")
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"rows must hold what JSON can: {error}") from error
-        began, attempt = time.monotonic(), 0
-        while True:
-            wait = 0.0
-            try:
-                response = await client.post(f"{self.url}/rewards", content=body)
-                if response.is_success:
-                    return self._read(response, len(rows))
-                trouble = f"answers {response.status_code}: {response.text[:500]}"
-                if response.status_code not in PASSING:
-                    raise RewardServerError(f"{self.url} {trouble}")
-                wait = _seconds(response.headers.get("retry-after"))
-            except httpx.RequestError as error:
-                trouble = f"cannot be reached: {str(error) or type(error).__name__}"
-            wait = max(wait, min(self.backoff * 2**attempt, 30.0) * random.uniform(0.5, 1.0))
-            if time.monotonic() + wait - began > self.patience:
-                raise RewardServerError(f"{self.url} {trouble}; gave up after {self.patience:g} s")
-            attempt += 1
-            self.retries += 1
-            await asyncio.sleep(wait)
-
-    def _read(self, response: Any, count: int) -> list[Score]:
-        try:
-            scores = [Score(s["value"], s["reason"], s["detail"], s["terms"]) for s in response.json()["scores"]]
-        except (ValueError, LookupError, TypeError) as error:
-            raise RewardServerError(f"{self.url} is no guerdon serve: it answers {response.text[:200]!r}") from error
-        if len(scores) != count:
-            raise RewardServerError(f"{self.url} answers {len(scores)} scores for {count} rows")
+async def _ask(server: HttpClient, rows: list[Row]) -> list[Score]:
+    def read(reply: Any) -> list[Score]:
+        scores = [Score(s["value"], s["reason"], s["detail"], s["terms"]) for s in reply["scores"]]
+        if len(scores) != len(rows):
+            raise ValueError(f"{len(scores)} scores for {len(rows)} rows")
         return scores
 
-
-def _seconds(retry_after: str | None) -> float:
-    try:
-        return max(float(retry_after or 0), 0.0)
-    except ValueError:  # a date: then our own backoff has to do
-        return 0.0
+    async with server.slots:
+        return await server.post({"rows": [dict(row) for row in rows]}, read)

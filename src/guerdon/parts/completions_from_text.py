@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from guerdon.parts.completions_from_tokens import completions_from_tokens
 from guerdon.types.experience import Completions
 from guerdon.types.protocols import LanguageModel
+
+RESERVED = ("prompt", "completion", "group")
+"""What is no column of the completions."""
 
 END = 256
 """The end of a text whose tokens are its bytes."""
@@ -39,22 +42,18 @@ def completions_from_text(rows: Sequence[Mapping[str, Any]], *, model: LanguageM
     group: dict[Any, int] = {}
     numbers = [group.setdefault(repr(row.get("group", row["prompt"])), len(group)) for row in rows]
     tokens = [_bytes(s) if model is None else _model_tokens(model, p, s) for p, s in zip(prompts, steps, strict=True)]
-    ids, mask = _padded([t for _, t, _ in tokens])
-    step, _ = _padded([s for _, _, s in tokens])
-    before = None if model is None else _padded([p for p, _, _ in tokens], left=True)
-    return Completions(
-        prompt=prompts,
-        text=["".join(s) for s in steps],
-        ids=ids,
-        mask=mask,
+    made = completions_from_tokens(
+        prompts,
+        ["".join(s) for s in steps],
+        [t for _, t, _ in tokens],
+        prompt_ids=None if model is None else [before for before, _, _ in tokens],
         group=torch.tensor(numbers, dtype=torch.long),
-        step=step if any(isinstance(row["completion"], list) for row in rows) else None,
-        columns={
-            name: [row[name] for row in rows] for name in columns if name not in ("prompt", "completion", "group")
-        },
-        prompt_ids=None if before is None else before[0],
-        prompt_mask=None if before is None else before[1],
+        columns={name: [row[name] for row in rows] for name in columns if name not in RESERVED},
     )
+    made.step = torch.zeros_like(made.ids)
+    for i, (_, _, step) in enumerate(tokens):
+        made.step[i, : len(step)] = torch.tensor(step, dtype=torch.long)
+    return made
 
 
 def written_steps(row: Mapping[str, Any]) -> list[str]:
@@ -103,14 +102,3 @@ def _model_tokens(model: LanguageModel, prompt: Any, steps: list[str]) -> tuple[
             upto = len(model.split(rendered + text, len(rendered), end)[1])
             step += [k] * (upto - len(step))
     return before, ids, step
-
-
-def _padded(rows: list[list[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:
-    """[N, longest, at least 1] int64 padded with 0, and where it is not padding."""
-    length = max([1, *map(len, rows)])
-    values, mask = torch.zeros(len(rows), length, dtype=torch.long), torch.zeros(len(rows), length, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        at = slice(length - len(row), length) if left else slice(0, len(row))
-        values[i, at] = torch.tensor(row, dtype=torch.long)
-        mask[i, at] = True
-    return values, mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
@@ -127,9 +128,10 @@ class HttpClient:
         import httpx
 
         assert self._client, "post belongs inside `async with open()`"
+        sent = json.dumps(body, allow_nan=False).encode("ascii")  # any text can be sent so, half a surrogate pair too
         try:
             async with asyncio.timeout(self.timeout):  # of the whole answer: a server may also drip
-                response = await self._client.post(self.url, json=body)
+                response = await self._client.post(self.url, content=sent, headers={"Content-Type": "application/json"})
         except TimeoutError:
             raise NoAnswer("timeout", f"{self.url} gave no answer in {self.timeout:g} s") from None
         except httpx.InvalidURL as error:
