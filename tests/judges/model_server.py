@@ -38,6 +38,7 @@ class ModelServer:
     """`script` gets a request's body and how many came before it, and says what to reply. It may block on `gate`."""
 
     def __init__(self) -> None:
+        self.path = "/v1/chat/completions"
         self.script: Callable[[dict[str, Any], int], Reply] = lambda body, number: label(body)
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -59,7 +60,7 @@ class ModelServer:
         self.crowd.release()
         try:
             self.gate.wait()
-            reply = self.script(body, number) if handler.path == "/v1/chat/completions" else (404, {}, b"no such page")
+            reply = self.script(body, number) if handler.path == self.path else (404, {}, b"no such page")
         finally:
             with self._lock:
                 self._at_once -= 1
