@@ -52,9 +52,9 @@ def verdict(holds: bool | None) -> str:
 
 
 def rewards() -> str:
-    """The catalogue's rewards, folder by folder."""
+    """The catalogue's rewards, folder by folder, and the credits."""
     parts = []
-    entries = catalogue.entries()
+    entries = [*catalogue.entries(), *catalogue.credit_entries()]
     for folder in dict.fromkeys(entry.folder for entry in entries):
         rows = []
         for entry in (e for e in entries if e.folder == folder):
@@ -70,7 +70,8 @@ def rewards() -> str:
                 else status
             )
             rows.append((f"`{entry.name}`", about.rewards, about.scores, paper, claim))
-        parts.append(f"### {folder}\n\n" + table(("reward", "pays for", "scores", "paper", "claim check"), rows))
+        head = ("name", "does" if folder == "credit" else "pays for", "scores", "paper", "claim check")
+        parts.append(f"### {folder}\n\n" + table(head, rows))
     return "\n".join(parts)
 
 
@@ -187,6 +188,7 @@ def readme_table() -> str:
     entries = [entry for entry in catalogue.entries() if entry.about]
     for folder in dict.fromkeys(entry.folder for entry in entries):
         rows.append((f"rewards: {folder}", ", ".join(f"`{e.name}`" for e in entries if e.folder == folder)))
+    rows.append(("credits and filters", ", ".join(f"`{e.name}`" for e in catalogue.credit_entries() if e.about)))
     rows.append(("judges", ", ".join(f"`{name}`" for name in sorted(catalogue.judges()))))
     rows.append(("tasks", task_names().rstrip(".\n")))
     rows += [(what, ", ".join(f"`{c.name}`" for c in checks(kind))) for kind, what in KINDS.items()]

@@ -60,6 +60,26 @@ def test_the_status_of_a_claim(tmp_path):
         catalogue.claim_status(ONI, claims)
 
 
+def test_one_claim_about_several_methods_lists_their_files(tmp_path):
+    claims = tmp_path / "claims"
+    claims.mkdir()
+    (claims / "oni.py").write_text("print('checked')\n")
+    own, other = inspect.getfile(ONI), inspect.getfile(Clip)
+    code, listed = catalogue.code_hash(claims / "oni.py", other), {"src/guerdon/oni.py": catalogue.code_hash(own)}
+    write(claims, code=code, parts=listed, holds=True)
+    assert catalogue.claim_status(ONI, claims) == "holds"
+    write(claims, code=code, parts={"src/guerdon/oni.py": "older"}, holds=True)
+    assert catalogue.claim_status(ONI, claims) == "stale"
+    write(claims, code=catalogue.code_hash(claims / "oni.py", claims / "oni.py"), parts=listed, holds=True)
+    assert catalogue.claim_status(ONI, claims) == "stale"
+
+
+def test_credits_stand_in_the_catalogue():
+    found = {e.name: e for e in catalogue.credit_entries()}
+    assert found.keys() == catalogue.credits().keys()
+    assert found["GroupAdvantage"].about.claim == "grpo_family"
+
+
 def test_the_hash_is_of_the_text_of_all_files(tmp_path):
     a, b = tmp_path / "a", tmp_path / "b"
     a.write_bytes(b"one\ntwo\n")

@@ -33,7 +33,7 @@ class Entry:
     name: str
     folder: str  # the question it answers: "feedback", "shaping", ...
     about: About | None  # None where it cannot be imported
-    cls: type[Reward] | None
+    cls: type[Any] | None
     status: str  # of its claim: "holds", "does not hold", "stale", "not run", "see docs", or "" without a claim
     install: str = ""  # what to install where it cannot be imported
 
@@ -62,6 +62,17 @@ def judges() -> dict[str, type | str]:
     return {n: v for n, v in found.items() if isinstance(v, str) or inspect.iscoroutinefunction(getattr(v, "judge", 0))}
 
 
+def credit_entries(claims: Path = CLAIMS) -> list[Entry]:
+    """Every credit and filter, by name."""
+    found = []
+    for name, value in credits().items():
+        if isinstance(value, str):
+            found.append(Entry(name, "credit", None, None, "", value))
+        elif about := getattr(value, "about", None):
+            found.append(Entry(name, "credit", about, value, claim_status(value, claims)))
+    return found
+
+
 @functools.cache
 def credits() -> dict[str, type | str]:
     """The credits and filters by name; where one cannot be imported, what to install."""
@@ -78,10 +89,11 @@ def code_hash(*paths: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def claim_status(cls: type[Reward], claims: Path = CLAIMS) -> str:
+def claim_status(cls: type[Any], claims: Path = CLAIMS) -> str:
     """What the recorded result says of this method's claim, and whether it still is about this code.
 
-    A result's ``code`` must be ``code_hash(script, inspect.getfile(cls))``.
+    A result's ``code`` must be ``code_hash(script, inspect.getfile(cls))``; or that of the script with another file of
+    ours, where one claim is about several methods: then its ``parts`` must hold this method's file as it is now.
     """
     claim = cls.about.claim
     if not claim:
@@ -93,12 +105,23 @@ def claim_status(cls: type[Reward], claims: Path = CLAIMS) -> str:
         return "not run"
     try:
         recorded: dict[str, Any] = json.loads(result.read_text())
-        code, holds = recorded["code"], recorded["holds"]
+        _, holds = recorded["code"], recorded["holds"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{result} is not the result of a claim check: run claims/{claim}.py again") from error
-    if not script.exists() or code != code_hash(script, inspect.getfile(cls)):
+    if not script.exists() or not _is_about(recorded, script, Path(inspect.getfile(cls))):
         return "stale"
     return "holds" if holds else "does not hold"
+
+
+def _is_about(recorded: dict[str, Any], script: Path, method: Path) -> bool:
+    """Whether a result came from this script and this method's file, as they are now."""
+    source = Path(guerdon.__file__).parent
+    if recorded["code"] == code_hash(script, method):
+        return True
+    listed = {code for name, code in (recorded.get("parts") or {}).items() if name.endswith(f"/{method.name}")}
+    if code_hash(method) not in listed:
+        return False
+    return any(recorded["code"] == code_hash(script, other) for other in source.rglob("*.py"))
 
 
 def _exports(package: ModuleType) -> Iterator[tuple[str, str, Any]]:

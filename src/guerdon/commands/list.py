@@ -14,16 +14,33 @@ _COLOURS = {"holds": "green", "does not hold": "red", "stale": "yellow"}
 
 
 def list_(*, json: bool = False) -> None:
-    """Prints every reward: what it pays for, its paper, what it scores, and whether its claim check holds.
+    """Prints every reward and credit: what it is for, its paper, and whether its claim check holds; and the judges.
 
     Args:
         json: print JSON for programs instead of a table.
     """
     if json:
-        print(json_text.dumps({"rewards": _rows(), "judges": _judges()}, indent=2))
+        rows = {"rewards": _rows(catalogue.entries()), "credits": _rows(catalogue.credit_entries())}
+        print(json_text.dumps(rows | {"judges": _judges()}, indent=2))
         return
-    table = Table("reward", "pays for", "scores", "claim", "paper", title="Rewards")
-    for row in _rows():
+    console = Console()
+    for title, head, entries in (
+        ("Rewards", ("reward", "pays for"), catalogue.entries()),
+        ("Credits and filters: rewards of texts to advantages", ("name", "does"), catalogue.credit_entries()),
+    ):
+        console.print(_table(title, head, _rows(entries)))
+    judges = Table("judge", "answers with", title="Judges")
+    for name, does in _judges().items():
+        judges.add_row(name, escape(does))
+    console.print(judges)
+    console.print(
+        'Use them in an expression: guerdon train TASK --reward "0.1 * Extrinsic() + 0.4 * Name(keyword=value)"'
+    )
+
+
+def _table(title: str, head: tuple[str, str], rows: list[dict[str, str]]) -> Table:
+    table = Table(*head, "scores", "claim", "paper", title=title)
+    for row in rows:
         if row["install"]:
             table.add_row(row["name"], f"[yellow]unavailable: {escape(row['install'])}", "", "", "")
             continue
@@ -31,20 +48,12 @@ def list_(*, json: bool = False) -> None:
         paper = f"[link={row['link']}]{paper}[/link]" if row["link"] else paper
         colour = _COLOURS.get(row["status"], "dim")
         table.add_row(row["name"], escape(row["rewards"]), row["scores"], f"[{colour}]{row['status']}[/]", paper)
-    judges = Table("judge", "answers with", title="Judges")
-    for name, does in _judges().items():
-        judges.add_row(name, escape(does))
-    console = Console()
-    console.print(table)
-    console.print(judges)
-    console.print(
-        'Use them in an expression: guerdon train TASK --reward "0.1 * Extrinsic() + 0.4 * Name(keyword=value)"'
-    )
+    return table
 
 
-def _rows() -> list[dict[str, str]]:
+def _rows(entries: list[catalogue.Entry]) -> list[dict[str, str]]:
     rows = []
-    for entry in catalogue.entries():
+    for entry in entries:
         about = {"rewards": "", "paper": "", "link": "", "scores": "", "claim": "", "example": ""}
         if entry.about:
             about = {key: getattr(entry.about, key) for key in about}

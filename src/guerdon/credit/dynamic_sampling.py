@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from guerdon.parts.group_advantages import row_rewards
 from guerdon.parts.group_filter import varied_groups
-from guerdon.types import Completions, Scored
+from guerdon.types import About, Completions, Scored
 
 
 @dataclass(kw_only=True)
@@ -19,6 +19,14 @@ class DynamicSampling:
     A filter only drops; to fill the batch up again see `guerdon.parts.group_filter.collect_varied`. After `max_empty`
     batches in a row without a single varied group it raises, as DAPO does after as many rounds of sampling.
     """
+
+    about: ClassVar[About] = About(
+        rewards="drops the groups whose rewards are all equal",
+        paper="DAPO: An Open-Source LLM Reinforcement Learning System at Scale (Yu et al., 2025)",
+        link="https://arxiv.org/abs/2503.14476",
+        scores="Completions",
+        claim="grpo_family",
+    )
 
     term: str | None = None  # whose spread counts, e.g. the plain correctness below a shaped reward; None is the value
     minimum: float = 0.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from guerdon.parts.group_advantages import row_rewards
-from guerdon.types import Completions, Scored
+from guerdon.types import About, Completions, Scored
 
 
 def group_stds(reward: Tensor, group: Tensor) -> Tensor:
@@ -38,6 +38,14 @@ class EmaStdFilter:
     Yu et al., "RLPR", 2025; figures as in its release. `TextLearner(filters=[EmaStdFilter()], rounds=...)` fills a
     batch up again and fails after so many rounds; each round is a call.
     """
+
+    about: ClassVar[About] = About(
+        rewards="drops the groups whose rewards spread less than they used to",
+        paper="RLPR: Extrapolating RLVR to General Domains without Verifiers (Yu et al., 2025)",
+        link="https://arxiv.org/abs/2506.18254",
+        scores="Completions",
+        claim="rlpr",
+    )
 
     beta: float = 0.5
     decay: float = 0.99

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from guerdon.parts.group_advantages import gigpo_advantages, row_rewards
 from guerdon.parts.token_returns import token_returns
-from guerdon.types import Completions, Scored
+from guerdon.types import About, Completions, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,13 @@ class GiGPO:
     The column `anchor` holds, per episode, one observation a step (anything hashable), before which the step was
     taken. See `guerdon.parts.group_advantages.gigpo_advantages` for the formula. Unscored episodes get 0.
     """
+
+    about: ClassVar[About] = About(
+        rewards="episodes against each other, and steps that began at the same observation",
+        paper="Group-in-Group Policy Optimization for LLM Agent Training (Feng et al., 2025)",
+        link="https://arxiv.org/abs/2505.10978",
+        scores="Completions",
+    )
 
     weight: float = 1.0
     gamma: float = 0.95  # of the steps' rewards-to-go, as in the authors' scripts [reconstructed]

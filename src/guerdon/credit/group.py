@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from guerdon.parts.group_advantages import (
     row_rewards,
 )
 from guerdon.parts.token_returns import token_returns, whiten
-from guerdon.types import Completions, Scored
+from guerdon.types import About, Completions, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,14 @@ class GroupAdvantage:
 
     Unscored answers are left out of every statistic and get 0.
     """
+
+    about: ClassVar[About] = About(
+        rewards="an answer against the others to its prompt: GRPO, Dr.GRPO, RLOO, REINFORCE++",
+        paper="DeepSeekMath: Pushing the Limits of Mathematical Reasoning (Shao et al., 2024)",
+        link="https://arxiv.org/abs/2402.03300",
+        scores="Completions",
+        claim="grpo_family",
+    )
 
     baseline: Baseline = "group"
     spread: Spread | Literal["tokens"] = "auto"

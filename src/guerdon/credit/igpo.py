@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from guerdon.parts.group_advantages import group_advantages
 from guerdon.parts.step_placement import gather_steps, next_step, spread_steps, steps_to_go, turn_ends
 from guerdon.parts.token_returns import token_returns
-from guerdon.types import Completions, Scored
+from guerdon.types import About, Completions, Scored
 
 Mode = Literal["joint", "separate", "positionwise"]
 
@@ -104,6 +104,13 @@ class TurnReturns:
     default here as the gains are much smaller than the outcome; the code's default is "joint". In the paper's
     curriculum the weight of the gains falls and that of the outcome rises: set them between updates.
     """
+
+    about: ClassVar[About] = About(
+        rewards="normalised rewards of turns, summed backwards over the dialogue",
+        paper="Information Gain-based Policy Optimization (2025)",
+        scores="Completions",
+        claim="igpo",
+    )
 
     mode: Mode = "separate"
     gamma: float = 1.0  # discount a turn

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from guerdon.parts.group_advantages import on_tokens
 from guerdon.parts.span_scores import group_logmeanexp, leave_one_out_logmeanexp
-from guerdon.types import Completions, Scored
+from guerdon.types import About, Completions, Scored
 
 
 def jepo_advantages(log_likelihood: Tensor, group: Tensor) -> Tensor:
@@ -37,14 +38,20 @@ class JEPOAdvantage:
     (JEPO), 2025; the formula is that of "Likelihood-Based Reward Designs for General LLM Reasoning", 2026.
     """
 
+    about: ClassVar[About] = About(
+        rewards="what a chain adds to its group's bound on the answer's likelihood",
+        paper="Likelihood-Based Reward Designs for General LLM Reasoning (2026)",
+        link="https://arxiv.org/abs/2602.03979",
+        scores="Completions",
+        claim="likelihood_rewards",
+    )
+
     def __call__(self, completions: Completions, scored: Scored) -> Tensor:
         """Raises ValueError for groups that are missing or of one answer, or scores that are not [N]."""
         value, group = scored.value, completions.group
         if group is None or value.shape != group.shape:
             has = "no groups" if group is None else f"groups {list(group.shape)}"
-            raise ValueError(
-                f"JEPOAdvantage needs one log-likelihood an answer, got {list(value.shape)}, {has}"
-            )
+            raise ValueError(f"JEPOAdvantage needs one log-likelihood an answer, got {list(value.shape)}, {has}")
         if bool((value > 0).any()):
             raise ValueError("JEPOAdvantage got a positive log-likelihood: use AnswerLikelihood(kind='jepo') alone")
         with torch.no_grad():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from guerdon.types import Completions, Scored
+from guerdon.types import About, Completions, Scored
 
 STRATEGIES = ("none", "BoN", "BR", "BW", "pow")
 
@@ -100,6 +100,14 @@ class PolicyFiltration:
             model's running mean and deviation).
         seed: of the draws; the state of the generator is in `state_dict`.
     """
+
+    about: ClassVar[About] = About(
+        rewards="weighs the answers to a prompt by the rank of their reward",
+        paper="Policy Filtration for RLHF to Mitigate Noise in Reward Models (Shen & Zhang, 2024)",
+        link="https://arxiv.org/abs/2409.06957",
+        scores="Completions",
+        claim="pf_ppo",
+    )
 
     def __init__(
         self,

@@ -19,9 +19,9 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class About:
-    """What the catalogue prints of a method."""
+    """What the catalogue prints of a method: a reward, or a credit or filter."""
 
-    rewards: str  # what it pays for, in a few words
+    rewards: str  # what it pays for, or does, in a few words
     paper: str  # "Title (authors or group, year)"
     link: str = ""
     scores: str = "Rollout"  # "Rollout", "Completions", "Pairs", "Chain" or "any"
