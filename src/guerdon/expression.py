@@ -54,13 +54,16 @@ def parse_judge(text: str) -> Judge:
     return made
 
 
-def parse_scorer(text: str, *, model: LanguageModel | None = None) -> Callable[..., Any]:
+def parse_scorer(
+    text: str, *, model: LanguageModel | None = None, reference: LanguageModel | None = None
+) -> Callable[..., Any]:
     """What scores written rows: a reward expression, or ``module:function`` without parentheses.
 
     Args:
         text: such as ``0.9 * ExactMatch() + 0.1 * my.module:Short()`` or ``my.module:function``; what a function
             takes is told in `guerdon.parts.scorer`.
         model: for rewards that need a language model.
+        reference: for rewards that need a frozen one beside it; by default `model`.
 
     Raises:
         ExpressionError: it cannot be read.
@@ -68,7 +71,7 @@ def parse_scorer(text: str, *, model: LanguageModel | None = None) -> Callable[.
     """
     module_name, colon, name = text.strip().partition(":")
     if not colon or not all(part.isidentifier() for part in [*module_name.split("."), name]):
-        return RewardScorer(parse_reward(text), model=model)
+        return RewardScorer(parse_reward(text), model=model, reference=reference)
     try:
         function = getattr(importlib.import_module(module_name), name, None)
     except ImportError as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from guerdon.cli import main
+from guerdon.commands.score import load_model
+from guerdon.models import RemoteLM, tiny_model
 
 TESTS = Path(__file__).parents[1]
 
@@ -143,3 +145,17 @@ def test_killed_again_and_again_it_scores_each_row_once(file):
     assert out.read_bytes().startswith(kept[: kept.rfind(b"\n", 0, -200) + 1]), "what was written stayed as it was"
     calls = log.read_text().split()
     assert len(calls) < 2 * 400, "what had been scored was not scored anew"
+
+
+def test_models_are_loaded_from_folders_or_asked_elsewhere(tmp_path, file):
+    made = tiny_model()
+    made.tokenizer.model_max_length = 512
+    made.module.save_pretrained(tmp_path / "tiny")
+    made.tokenizer.save_pretrained(tmp_path / "tiny")
+    remote = load_model(f"{tmp_path / 'tiny'}@http://127.0.0.1:9/v1")
+    assert isinstance(remote, RemoteLM)
+    assert (remote.model, remote.url) == (str(tmp_path / "tiny"), "http://127.0.0.1:9/v1/completions")
+    write(file, row("<answer>2</answer>", answer="2"), row("<answer>3</answer>", answer="2"))
+    status, rows = score(file, "VeriFree() + ExactMatch()", "--model", str(tmp_path / "tiny"))
+    assert status == 0
+    assert all(0 < r["reward/VeriFree"] < 1 for r in rows)

@@ -43,6 +43,23 @@ def test_a_model_is_handed_to_who_needs_it():
         RewardScorer(text_rewards.Longer() + Likely())
 
 
+def test_a_reference_may_be_another_model():
+    class Surer(Likely):
+        needs: ClassVar[frozenset[str]] = frozenset({"policy", "reference"})
+
+        def score(self, experience, *, policy, reference):
+            return policy.log_probs(experience).sum(1) - reference.log_probs(experience).sum(1)
+
+    row = {"prompt": "ab", "completion": "c"}
+    one, two = table_model.TableModel(0), table_model.TableModel(1)
+    assert RewardScorer(Surer(), model=one)([row])[0].value == 0.0
+    there = RewardScorer(Surer(), model=one, reference=two)([row])[0].value
+    assert there == pytest.approx(-RewardScorer(Surer(), model=two, reference=one)([row])[0].value)
+    assert there != 0.0
+    with pytest.raises(ValueError, match=r"Surer needs a language model \(policy\)"):
+        RewardScorer(Surer(), reference=two)
+
+
 def test_rewards_of_other_experience_are_refused():
     with pytest.raises(ValueError, match="Extrinsic scores a Rollout, not completions"):
         RewardScorer(Extrinsic())

@@ -27,6 +27,7 @@ def score(
     file: Positional[Path],
     reward: str,
     model: str | None = None,
+    reference: str | None = None,
     out: Path | None = None,
     prompt: str = "prompt",
     completion: str = "completion",
@@ -52,7 +53,9 @@ def score(
     Args:
         file: what to score.
         reward: an expression, or module:function without parentheses; `guerdon serve --help` says what it may take.
-        model: a language model for rewards that need one: a folder, an installed package, or a cached name.
+        model: a language model for rewards that need one: a folder, an installed package, or a cached name;
+            or NAME@http://HOST:PORT/v1, on a server of vLLM, with NAME's tokenizer here.
+        reference: another for rewards that need a frozen one beside it; by default --model.
         out: where to; by default FILE.scored.jsonl.
         prompt: the column that holds the prompt: a text or messages.
         completion: the column that holds the completion: a text, or a list of texts, one a step.
@@ -65,14 +68,16 @@ def score(
     from guerdon.expression import parse_scorer
     from guerdon.parts.concurrent_scoring import Scoring
 
-    if workers and model:
+    if workers and (model or reference):
         raise ValueError("each of the --workers would need a --model of its own; use one or the other")
     target = out or file.with_name(f"{file.stem}.scored.jsonl")
     if target.resolve() == file.resolve():
         raise ValueError(f"--out {target} is the file to score")
-    made = {"file": str(file.resolve()), "reward": reward, "model": model, "prompt": prompt, "completion": completion}
+    made = {"file": str(file.resolve()), "reward": reward, "model": model, "reference": reference}
+    made |= {"prompt": prompt, "completion": completion}
     with file.open("rb") as lines, Journal(target, made) as journal:
-        function = parse_scorer(reward, model=load_model(model) if model else None)
+        models = {"model": model, "reference": reference}
+        function = parse_scorer(reward, **{role: load_model(name) for role, name in models.items() if name})
         groups = read_groups(lines, prompt, completion, journal)
         with Scoring(function, concurrency=concurrency, batch=batch, timeout=timeout, workers=workers) as scoring:
             places = scoring.concurrency * (batch if scoring.scorer.takes_many else 1)
@@ -81,10 +86,17 @@ def score(
 
 
 def load_model(name: str) -> LanguageModel:
-    """The language model of --model."""
-    from guerdon.models.language_model import CausalLM
+    """The language model of --model: NAME, on an accelerator if there is one, or NAME@URL, on a server."""
+    import torch
 
-    return CausalLM.load(name)
+    from guerdon.models import CausalLM, RemoteLM
+
+    name, _, url = name.partition("@")
+    if not url:
+        return CausalLM.load(name, device="cuda" if torch.cuda.is_available() else "cpu")
+    from transformers import AutoTokenizer
+
+    return RemoteLM(url, name, AutoTokenizer.from_pretrained(name, local_files_only=True))
 
 
 @dataclass

@@ -16,6 +16,7 @@ from guerdon.commands.score import load_model
 def serve(
     reward: Positional[str],
     model: str | None = None,
+    reference: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     workers: int = 0,
@@ -52,7 +53,9 @@ def serve(
 
     Args:
         reward: what scores.
-        model: a language model for rewards that need one: a folder, an installed package, or a cached name.
+        model: a language model for rewards that need one: a folder, an installed package, or a cached name;
+            or NAME@http://HOST:PORT/v1, on a server of vLLM, with NAME's tokenizer here.
+        reference: another for rewards that need a frozen one beside it; by default --model.
         host: address to listen on. By default nobody outside of this machine can reach it.
         port: 0 takes a free one, which is printed.
         workers: processes that score, instead of threads.
@@ -80,12 +83,12 @@ def serve(
     token = None
     if token_env is not None and not (token := os.environ.get(token_env)):
         raise ValueError(f"--token-env {token_env}: there is no such environment variable, or it is empty")
-    if workers and model:
+    if workers and (model or reference):
         raise ValueError("each of the --workers would need a --model of its own; use one or the other")
     loaded = load_model(model) if model else None
     if max_tokens and not loaded:
         raise ValueError("--max-tokens counts tokens of --model; name one, or limit --max-characters")
-    function = parse_scorer(reward, model=loaded)
+    function = parse_scorer(reward, model=loaded, reference=load_model(reference) if reference else None)
     tokens = max_tokens or (loaded.max_length if loaded else None)
     with Scoring(
         function, concurrency=concurrency, batch=batch, wait=wait, timeout=timeout, workers=workers, queue=queue

@@ -25,14 +25,17 @@ class RewardScorer:
 
     Args:
         reward: a reward of completions.
-        model: handed to a reward that needs a "policy", a "reference" or another language model.
+        model: handed to a reward that needs a "policy" or another language model.
+        reference: handed to one that needs a "reference"; by default `model`.
 
     Raises:
         ValueError: the reward is not one of completions, or needs a model and there is none.
     """
 
-    def __init__(self, reward: Reward, *, model: LanguageModel | None = None) -> None:
-        self.reward, self.model = reward, model
+    def __init__(
+        self, reward: Reward, *, model: LanguageModel | None = None, reference: LanguageModel | None = None
+    ) -> None:
+        self.reward, self.model, self.reference = reward, model, reference or model
         self.__name__ = repr(reward)
         self._ready, self._lock = False, threading.Lock()
         for part in reward.modules():
@@ -40,22 +43,24 @@ class RewardScorer:
                 kind = part.about.scores if hasattr(part, "about") else "any"
                 if kind not in ("any", "Completions"):
                     raise ValueError(f"{part.name} scores a {kind}, not completions: it cannot score texts")
-                if part.needs and model is None:
-                    needs = " and ".join(sorted(part.needs))
+                missing = part.needs if model is None else frozenset()
+                if missing := missing - ({"reference"} if reference else frozenset()):
+                    needs = " and ".join(sorted(missing))
                     raise ValueError(f"{part.name} needs a language model ({needs}): name one with --model or model=")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"reward": self.reward, "model": self.model}
+        return {"reward": self.reward, "model": self.model, "reference": self.reference}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
     def __call__(self, rows: Sequence[Row]) -> list[Score]:
         self.prepare()
-        completions = completions_from_text(rows, model=self.model)
+        completions = completions_from_text(rows, model=self.model or self.reference)
         needs = {name for part in self.reward.modules() if isinstance(part, Reward) for name in part.needs}
+        models = {name: self.reference if name == "reference" else self.model for name in needs}
         with torch.no_grad():
-            scored = self.reward.evaluate(completions, **dict.fromkeys(needs, self.model))
+            scored = self.reward.evaluate(completions, **models)
         values = totals(scored.value, completions)
         terms = {name: totals(term, completions) for name, term in scored.terms.items()}
         found = []
@@ -68,7 +73,7 @@ class RewardScorer:
         """Builds the reward, once."""
         with self._lock:
             if not self._ready:
-                spec = Spec(tokenizer=getattr(self.model, "tokenizer", None))
+                spec = Spec(tokenizer=getattr(self.model or self.reference, "tokenizer", None))
                 self.reward.build(spec, generator=torch.Generator().manual_seed(0))
                 self.reward.eval()
                 self._ready = True
