@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guerdon.models.tiny_model import tiny_model
 from guerdon.parts.answers import majority
 from guerdon.parts.certainty import (
     cross_entropy,
@@ -154,3 +155,17 @@ def test_how_each_fails(q, a, fillers):
     assert longer_product < product  # probability: shorter is better, always
     if abs(q - a) > 1e-6:
         assert (longer_mean > mean) == (q > a)  # the mean: likely fillers pay
+
+
+def test_a_model_computes_the_same():
+    """`LanguageModel.score` has its own code for these, piece by piece: it agrees with the functions over logits."""
+    model = tiny_model(seed=0, spread=0.5)
+    made = model.generate(["1+1=", "two"], n=2, max_tokens=6, seed=0)
+    found = own_scores(made, model, also=("entropy", "self_certainty", "margin"))
+    for row in range(len(made.text)):
+        prompt = made.prompt_ids[row][made.prompt_mask[row]].tolist()
+        own = made.ids[row][made.mask[row]].tolist()
+        logits = model.module(input_ids=torch.tensor([prompt + own])).logits[0, len(prompt) - 1 : -1]
+        for name, formula in (("entropy", entropy), ("self_certainty", self_certainty), ("margin", margin)):
+            values = getattr(found, name)[row][made.mask[row]]
+            torch.testing.assert_close(values, formula(logits), rtol=1e-3, atol=1e-4)
