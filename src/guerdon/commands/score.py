@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -241,11 +242,14 @@ async def _score_all(
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as shown:
-        bar = shown.add_task("", total=size)
+        bar, said = shown.add_task("", total=size), time.monotonic()
         async for group, scores in _in_order(groups, scoring, ahead):
             journal.write(group, scores)
             counted = "  ".join(f"{n:,} {reason}" for reason, n in journal.outcomes.most_common(4))
             shown.update(bar, completed=group[-1].end, description=counted)
+            if not (quiet or console.is_terminal) and time.monotonic() > said + 10:
+                said = time.monotonic()
+                print(f"line {group[-1].number:,}, {group[-1].end / size:.0%}: {counted}", file=sys.stderr, flush=True)
 
 
 async def _in_order(

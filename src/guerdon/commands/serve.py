@@ -101,7 +101,7 @@ def serve(
                 f"note: anybody who reaches {host} can use this server; --token-env asks for a token", file=sys.stderr
             )
         server.serve(host, port, grace=grace)
+        scoring.close()
         counts = scoring.counts
         failed = sum(n for reason, n in counts.items() if reason not in ("scored", "calls", "not scored"))
-        scoring.close(grace=0)
     print(f"stopped: {counts['scored']} rows scored, {counts['not scored']} left out, {failed} failed")

@@ -48,13 +48,13 @@ class Guard:
         self.app, self.paths, self.token = app, paths, token
         self.most_bytes, self.open_paths = most_bytes, open_paths
         self.requests: Counter[tuple[str, int]] = Counter()
-        self.seconds: Counter[str] = Counter()  # type: ignore[type-var]
+        self.seconds: dict[str, float] = {}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status = time.perf_counter(), 499  # until there is an answer: the client has gone, or we have stopped
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -68,7 +68,7 @@ class Guard:
         finally:
             path = scope["path"] if scope["path"] in self.paths else "other"
             self.requests[path, status] += 1
-            self.seconds[path] += time.perf_counter() - start  # type: ignore[assignment]
+            self.seconds[path] = self.seconds.get(path, 0.0) + time.perf_counter() - start
 
     def _refusal(self, scope: Mapping[str, Any]) -> Reply | None:
         headers = dict(scope["headers"])
@@ -106,5 +106,5 @@ def exposition(figures: Mapping[str, tuple[str, str, Mapping[tuple[tuple[str, st
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         for labels, value in values.items():
             shown = ",".join(f"{key}={json.dumps(label)}" for key, label in labels)
-            lines.append(f"{name}{{{shown}}} {value:g}" if shown else f"{name} {value:g}")
+            lines.append(f"{name}{{{shown}}} {value}" if shown else f"{name} {value}")
     return "\n".join(lines) + "\n"

@@ -63,7 +63,6 @@ class RewardServer:
     ) -> None:
         self.scoring, self.title, self.limits, self.model, self.trims = scoring, title, limits or Limits(), model, trims
         self.ready: Callable[[], None] = lambda: None  # called when requests are answered
-        self.stopping = False
         inner = FastAPI(title="guerdon serve", description=f"Scores of {title}", lifespan=self._life)
         inner.add_exception_handler(Refused, _refused)
         inner.add_exception_handler(HTTPException, _http_error)
