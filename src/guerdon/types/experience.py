@@ -151,8 +151,9 @@ class Completions:
         names = ("ids", "mask", "group", "step", "log_prob", "prompt_ids", "prompt_mask")
         tensors: dict[str, Any] = {n: None if (v := getattr(self, n)) is None else v[at] for n in names}
         columns = None if self.columns is None else {k: [v[i] for i in chosen] for k, v in self.columns.items()}
+        prompt, text = list(self.prompt), list(self.text)  # once: each look at the field makes the list anew
         return Completions(
-            prompt=[self.prompt[i] for i in chosen], text=[self.text[i] for i in chosen], columns=columns, **tensors
+            prompt=[prompt[i] for i in chosen], text=[text[i] for i in chosen], columns=columns, **tensors
         )
 
 

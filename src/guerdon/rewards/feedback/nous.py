@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,27 +37,29 @@ class World(NamedTuple):
             row[: len(p)] = torch.tensor(list(p.values()), dtype=torch.float64)
         return cls(values, check_belief(table, "the prior"))
 
-    def encode(self, answer: Answer) -> tuple[Tensor, Tensor]:
-        """What an answer allows, [M, V] bool, and its likelihood, [M, V]; all and ones where it is silent.
+    def encode(self, answers: Sequence[Answer]) -> tuple[Tensor, Tensor]:
+        """What each of N answers allows, [N, M, V] bool, and its likelihood, [N, M, V]; all and ones where silent.
 
         Raises ValueError for an attribute or a value that is not there.
         """
-        allowed, likelihood = torch.ones_like(self.prior, dtype=torch.bool), torch.ones_like(self.prior)
-        for name, said in answer.items():
-            if name not in self.values:
-                raise ValueError(f"there is no attribute {name!r}; there are {', '.join(self.values)}")
-            places = self.values[name]
-            if unknown := [v for v in said if v not in places]:
-                raise ValueError(f"{name} has no value {unknown[0]!r}; it has {', '.join(places)}")
-            row = list(self.values).index(name)
-            if isinstance(said, Mapping):
-                likelihood[row] = 0.0
-                for value, p in said.items():
-                    likelihood[row, places[value]] = p
-            else:
-                allowed[row] = False
-                allowed[row, [places[v] for v in said]] = True
-        return allowed, likelihood
+        shape = (len(answers), *self.prior.shape)
+        allowed, likelihood = np.ones(shape, bool), np.ones(shape)
+        rows = {name: i for i, name in enumerate(self.values)}
+        for n, answer in enumerate(answers):
+            for name, said in answer.items():
+                if name not in rows:
+                    raise ValueError(f"there is no attribute {name!r}; there are {', '.join(rows)}")
+                places = self.values[name]
+                if unknown := [v for v in said if v not in places]:
+                    raise ValueError(f"{name} has no value {unknown[0]!r}; it has {', '.join(places)}")
+                at = [places[v] for v in said]
+                if isinstance(said, Mapping):
+                    likelihood[n, rows[name]] = 0.0
+                    likelihood[n, rows[name], at] = list(said.values())
+                else:
+                    allowed[n, rows[name]] = False
+                    allowed[n, rows[name], at] = True
+        return torch.from_numpy(allowed), torch.from_numpy(likelihood)
 
     def update(self, belief: Tensor, allowed: Tensor, likelihood: Tensor, *, floor: float = 0.0) -> Updated:
         """The belief [..., M, V] after answers as `encode` gives them; errors of `hard_update` and `soft_update`."""
@@ -158,12 +161,10 @@ class EntropyReduction(Reward):
         belief = world.prior.expand(len(dialogues), *world.prior.shape)
         weight = torch.tensor([(self.weights or {}).get(n, 1.0) for n in world.values], dtype=torch.float64)
         value, contradicted = [-belief_entropy(belief, weight)], torch.tensor(False)
-        silent = world.encode({})
         for turn in range(turns):
+            heard = [self._counted(d[turn]) if turn < len(d) else {} for d in dialogues]
             try:
-                heard = [world.encode(self._counted(d[turn])) if turn < len(d) else silent for d in dialogues]
-                allowed, likelihood = (torch.stack(x) for x in zip(*heard, strict=True))
-                updated = world.update(belief, allowed, likelihood, floor=self.floor)
+                updated = world.update(belief, *world.encode(heard), floor=self.floor)
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from error
             belief, contradicted = updated.belief, contradicted | updated.contradicted.any()
