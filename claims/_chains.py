@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,8 @@ def train(ready: Ready, arm: Arm, seed: int, *, steps: int, lr: float = 1e-3, sa
         loss=PolicyLoss(aggregation="seq-mean-token-sum"),
     )  # fmt: skip
     rows, course = ready.task.rows(4096, seed), []
+    for row, other in zip(rows, random.Random(seed).sample(rows, len(rows)), strict=True):
+        row["other"] = other["answer"]  # a reference that says nothing of this question
     for step, _ in enumerate(learner.train(rows, steps)):
         if step % 10 == 9:
             course.append(round(right_chain(ready.task, policy), 4))

@@ -1,16 +1,16 @@
 r"""Claim of CRew: confidence in the final answer tells right from wrong, and CRew-DPO makes it tell them better.
 
-Synthetic arithmetic, "3+4+8=" -> "well 3+4=7 so 7+8=5 \boxed{5}" (sums modulo 10 with a written running sum, filler words
-at a rate that a row draws from [0, 0.7]). A tiny Llama (80 000 parameters) is trained from scratch on right solutions,
-until it gets roughly two thirds right, and then writes 16 solutions to each of 150 held-out questions at temperature 1.
-Scores of a solution: (i) CRew, the mean probability of its answer's tokens after its own rationale; (ii) the mean
-log-probability of all its tokens (perplexity); (iii) a random number; and, as controls, (iv) the mean probability of all
-its tokens and (v) CRew's answer tokens without the rationale.
+Synthetic arithmetic, "3+4+8=" -> "well 3+4=7 so 7+8=5 \boxed{5}" (sums modulo 10 with a written running sum, filler
+words at a rate that a row draws from [0, 0.7]). A tiny Llama (80 000 parameters) is trained from scratch on right
+solutions, until it gets roughly two thirds right, and then writes 16 solutions to each of 150 held-out questions at
+temperature 1. Scores of a solution: (i) CRew, the mean probability of its answer's tokens after its own rationale; (ii)
+the mean log-probability of all its tokens (perplexity); (iii) a random number; and, as controls, (iv) the mean
+probability of all its tokens and (v) CRew's answer tokens without the rationale.
 
 Stated before the run, as 95 % intervals of the mean over seeds:
 
-1. AUC of right against wrong solutions: (i) exceeds (ii) by at least 0.05, since filler dominates perplexity; (iii) is
-   0.5; (iv) does not reach (i); (v) lies well below (i).
+1. AUC of right against wrong solutions, among those that give an answer: (i) exceeds (ii) by at least 0.05, since
+   filler dominates perplexity; (iii) is 0.5; (iv) does not reach (i); (v) lies well below (i).
 2. Best-of-16 by (i) is right more often than a random pick; the vote weighted by (i) is no worse than the majority.
 3. One round of CRew-DPO (pairs from training questions, one a question with the largest gap in confidence): the gap in
    mean confidence between right and wrong solutions of the held-out questions, rescored, grows; by more than with pairs
@@ -79,15 +79,13 @@ def scores_of(model: CausalLM, made: Completions, seed: int) -> dict[str, Tensor
     """[rows] of each score; NaN where a solution has no answer."""
     whole = score_spans(model, made.prompt, [Span(t, 0, len(t)) if t else None for t in made.text])
     answers = [find_answer(text, "boxed") for text in made.text]
-    bare = [
-        None if at is None else f"\\boxed{{{text[slice(*at)]}}}" for text, at in zip(made.text, answers, strict=True)
-    ]
+    bare = ["" if at is None else f"\\boxed{{{t[slice(*at)]}}}" for t, at in zip(made.text, answers, strict=True)]
     return {
         "CRew": answer_confidence(model, made.prompt, made.text),
         "perplexity": over_spans(whole, "mean_logp", empty=torch.nan, name="claim"),
         "random": torch.rand(len(made.text), generator=torch.Generator().manual_seed(seed)),
         "whole solution": over_spans(whole, "mean_prob", empty=torch.nan, name="claim"),
-        "without rationale": answer_confidence(model, made.prompt, [b or "" for b in bare]),
+        "without rationale": answer_confidence(model, made.prompt, bare),
     }
 
 
@@ -138,10 +136,10 @@ def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
     held, right = solve(model, task.rows(12 if toy else 150, seed, split="test"), seed)
     scores = scores_of(model, held, seed)
     if toy and not bool(right.any()):
-        right[::3] = True  # too little was learnt to be right by chance: the rest of the script must run all the same
+        right[::3] = True  # too little was learnt to be right by chance; the rest must run all the same
     assert held.group is not None
-    ranked = {name: s.nan_to_num(nan=float(s.nan_to_num(nan=9e9).min()) - 1) for name, s in scores.items()}
-    auc = {name: float(roc_auc_score(right, s)) for name, s in ranked.items()}
+    stated = ~scores["CRew"].isnan()
+    auc = {name: float(roc_auc_score(right[stated], s[stated])) for name, s in scores.items()}
     confidence = CRew().score(held, reference=model).detach()
     answers = [extract_answer(text, "boxed") for text in held.text]
     gold = held.column("answer", "claim")[::N]

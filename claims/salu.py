@@ -6,7 +6,7 @@ of 8 samples a bin, group-normalised REINFORCE, learning rate 0.1. Rewards are t
 for any wrong one, 1 for abstaining where there is no answer and -0.5 where there is one. `abstention_reward`,
 `abstention_metrics` and `group_advantages` are guerdon's; the table of the policy is local.
 
-Stated before the run, as 95 % intervals over ten seeds (the prototype's three seeds in brackets), for lam = 0, 1, 3:
+Stated before the run, as 95 % intervals over six seeds (the prototype's three seeds in brackets), for lam = 0, 1, 3:
 
 1. Hallucination on unanswerable questions falls with lam (0.37-0.39, 0.18-0.23, 0.12-0.14).
 2. Abstention falls from near 1 in the first bin to near 0 in the last, with one switch (0.5 is crossed once), which
@@ -18,9 +18,9 @@ Stated before the run, as 95 % intervals over ten seeds (the prototype's three s
    L_h = 0, 1, 3 (within one bin).
 
 Second, a tiny Llama on tables with missing rows (Lookup), after supervised training on a mixture with too few
-unanswerable questions (`abstention_mixture`, share 0.15): 150 steps of SALU in TextLearner. On held-out questions
-hallucination must fall against supervised training alone, at a coverage of answerable questions (1 - needless
-abstention) that falls by less than 0.15.
+unanswerable questions (`abstention_mixture`, share 0.15): 100 steps of SALU in TextLearner. On held-out questions
+hallucination must fall against supervised training alone; also at equal coverage, where each model is made to abstain
+on the questions with its largest chances of the phrase, such that it answers 9 in 10 answerable ones.
 
     python claims/salu.py [--toy] [--workers N]
 """
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -47,12 +48,13 @@ from guerdon.parts import abstention as part
 from guerdon.parts import group_advantages as group_part
 from guerdon.parts.abstention import abstention_metrics, abstention_mixture, abstention_reward, abstention_threshold
 from guerdon.parts.group_advantages import group_advantages
+from guerdon.parts.span_scores import Span, over_spans, score_spans
 from guerdon.rewards.verifiable import abstention
 from guerdon.rewards.verifiable.abstention import SALU
 from guerdon.tasks.text import Lookup
 
 LONG = False
-SEEDS = tuple(range(10, 20))
+SEEDS = tuple(range(10, 16))
 CHANCE = torch.arange(10) / 10 + 0.05  # that a question of this bin can be answered
 RIGHT, LEVELS, GROUP, LR = 0.9, (0.2, 0.6, 1.0), 8, 0.1
 PRICES = (0.0, 1.0, 3.0)
@@ -72,7 +74,7 @@ EXPECTED = [
     Expected("paid for the phrase", "|abstention in the last bin minus the first|", at_most=0.05),
     Expected("threshold", "largest distance of the switch from q*, in bins", at_most=1.0),
     Expected("lookup: hallucination", "after RL minus after supervised training alone", at_most=-0.1),
-    Expected("lookup: coverage", "of answerable questions, after RL minus after supervised training", at_least=-0.15),
+    Expected("lookup: at equal coverage", "hallucination, after RL minus after supervised training", at_most=0.0),
 ]
 
 
@@ -128,31 +130,35 @@ def summary(policy: Tensor, seed: int) -> dict[str, Any]:
 def lookup(seed: int, toy: bool) -> dict[str, Any]:
     """Supervised training alone, and SALU after it, on held-out tables."""
     task = Lookup(entries=2, largest=4)
-    model = tiny_model(
-        seed=seed, width=48, layers=2, characters="abcdefghijklmnopqrstuvwxyz0123456789 ,.?", max_length=48
-    )
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789 ,.?"
+    model = tiny_model(seed=seed, width=48, layers=2, characters=letters, max_length=48)
     mixture = abstention_mixture(task.rows(200 if toy else 20_000, seed), 200 if toy else 10_000, seed=seed, share=0.15)
-    supervise(model, mixture, steps=5 if toy else 1500, seed=seed)
+    supervise(model, mixture, steps=5 if toy else 1000, batch=32, seed=seed)
     reward = SALU(confidence="likelihood", hallucination=1.0)
     seen = {"supervised": answers(model, task, reward, seed, toy)}
     policy = CausalLM(copy.deepcopy(model.module), model.tokenizer, max_length=48)
     trained = TextLearner(
-        policy, reward, credit=GroupAdvantage(spread="group"), descent=Descent(lr=5e-4), prompts=16, seed=seed,
+        policy, reward, credit=GroupAdvantage(spread="group"), descent=Descent(lr=5e-4), prompts=12, seed=seed,
         sampler=GroupSampler(n=8, max_tokens=9),
     )  # fmt: skip
-    for _ in trained.train(task.rows(4096, seed + 1), 3 if toy else 150):
+    for _ in trained.train(task.rows(4096, seed + 1), 3 if toy else 100):
         pass
     return seen | {"after": answers(policy, task, reward, seed, toy)}
 
 
 def answers(model: CausalLM, task: Lookup, reward: SALU, seed: int, toy: bool) -> dict[str, float]:
-    """The metrics on held-out questions, one sample each."""
-    rows = task.rows(32 if toy else 1000, seed, split="test")
+    """The metrics on held-out questions, one sample each, and hallucination at equal coverage."""
+    rows = task.rows(32 if toy else 500, seed, split="test")
     made = model.generate([row["prompt"] for row in rows], max_tokens=9, seed=seed)
     made.columns = {"answer": [row["answer"] for row in rows]}
     right, abstained = reward.outcomes(made)
     u = torch.tensor([row["unanswerable"] for row in rows])
-    return abstention_metrics(u, right * (u == 0), abstained)._asdict()
+    phrase = [Span(task.abstain, 0, len(task.abstain))] * len(rows)
+    with torch.no_grad():
+        quiet = over_spans(score_spans(model, made.prompt, phrase), "sum_logp", empty=math.nan, name="claim")
+    threshold = quiet[u == 0].quantile(0.9)
+    found = abstention_metrics(u, right * (u == 0), abstained)._asdict()
+    return found | {"at equal coverage": float((quiet[u == 1] <= threshold).float().mean())}
 
 
 def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
@@ -171,7 +177,7 @@ def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
     hallucination = [runs[lam]["hallucination"] for lam in PRICES]
     accuracy = [runs[lam]["accuracy"] for lam in PRICES]
     values = {f"hallucination, lam {lam:g}": h for lam, h in zip(PRICES, hallucination, strict=True)} | {
-        "hallucination falls": min(a - b for a, b in zip(hallucination, hallucination[1:], strict=False)),
+        "hallucination falls": min(a - b for a, b in pairwise(hallucination)),
         "abstention, first bin": min(r["abstention"][0] for r in runs.values()),
         "abstention, last bin": max(r["abstention"][-1] for r in runs.values()),
         "switches": float(max(r["crossings"] for r in runs.values())),
@@ -182,7 +188,7 @@ def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
         "paid for the phrase": abs(float(phrase[-1] - phrase[0])),
         "threshold": float(max(off)),
         "lookup: hallucination": text["after"]["hallucination"] - text["supervised"]["hallucination"],
-        "lookup: coverage": text["supervised"]["needless"] - text["after"]["needless"],
+        "lookup: at equal coverage": text["after"]["at equal coverage"] - text["supervised"]["at equal coverage"],
     }
     values = {name: 0.0 if math.isnan(value) else value for name, value in values.items()} if toy else values
     return values, {"table": runs, "flat": flat, "lookup": text}
