@@ -15,6 +15,7 @@ COMMANDS = {
     "report": ("report:report", "Write one HTML page on one or more runs"),
     "score": ("score:score", "Score a file of completions by a reward expression"),
     "serve": ("serve:serve", "Serve a reward over HTTP: OpenRLHF, vLLM's shapes, or rows"),
+    "explain": ("explain:explain", "Show what each token, step and answer was paid, in the terminal and as a page"),
     "rescore": ("rescore:rescore", "Score a run's recorded rollouts with another reward and show what changes"),
     "labels": ("labels:labels", "Look into a label store; export, import or correct its labels"),
     "list": ("list:list_", "List every reward: what it pays for, its paper, whether its claim holds"),

@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from guerdon.models.tokens import Tokens
-from guerdon.parts.completions_from_tokens import completions_from_tokens
+from guerdon.adapters.trl_rows import rows
 from guerdon.parts.reward_scorer import totals
-from guerdon.types import Completions, LanguageModel, Reward, Scored, Spec, as_reward
+from guerdon.types import Completions, Experience, LanguageModel, Reward, Scored, Spec, as_reward
 from guerdon.types.protocols import Prompt
 
 
@@ -114,28 +113,6 @@ class RewardFunc:
         return values
 
 
-def rows(
-    prompts: Sequence[Prompt],
-    completions: Sequence[Any],
-    ids: Sequence[Sequence[int]],
-    columns: dict[str, Sequence[Any]],
-    *,
-    tokenizer: Any,
-    **known: Any,
-) -> Completions:
-    """A batch of TRL as Completions; `known` goes to `completions_from_tokens`: what the trainer knows better."""
-    if tokenizer is None:
-        texts = [c if isinstance(c, str) else "\n".join(_said(c)) for c in completions]
-    else:
-        generated = known.get("generated") or [[1] * len(row) for row in ids]
-        own = [[i for i, kept in zip(*pair, strict=True) if kept] for pair in zip(ids, generated, strict=True)]
-        texts = tokenizer.batch_decode(own, skip_special_tokens=True)
-        if "prompt_ids" not in known:
-            tokens = Tokens(tokenizer, 1 << 30)
-            known["prompt_ids"] = [tokens.encode(tokens.render(prompt)) for prompt in prompts]
-    return completions_from_tokens(prompts, texts, ids, columns=columns, **known)
-
-
 class InThread:
     """A function called in a thread: what TRL takes for asynchronous by its `__call__` (since 1.16)."""
 
@@ -147,6 +124,12 @@ class InThread:
         return await asyncio.to_thread(self.function, **given)
 
 
-def _said(messages: Sequence[dict[str, Any]]) -> list[str]:
-    """What the assistant's messages say."""
-    return [m["content"] or "" for m in messages if m.get("role", "assistant") == "assistant"]
+class Given(Reward):
+    """What was scored already, for the algebra of rewards."""
+
+    def __init__(self, scored: Scored) -> None:
+        super().__init__()
+        self.scored = scored
+
+    def evaluate(self, experience: Experience, **needed: Any) -> Scored:
+        return self.scored

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from guerdon.adapters.trl import InThread, RewardFunc, rows
+from guerdon.adapters.trl import Given, InThread, RewardFunc
+from guerdon.adapters.trl_rows import rows
 from guerdon.models.language_model import CausalLM
-from guerdon.types import Completions, Experience, Reward, Scored, Sum
+from guerdon.types import Completions, Scored, Sum
 
 try:
     import trl
@@ -91,6 +92,7 @@ class GRPOTrainer(trl.GRPOTrainer):  # pyright: ignore[reportPrivateImportUsage]
         self._rewards = rewards[first : first + len(prompts)]
         if training:
             for _, function in self._ours():
+                function.reward.observe(self._rows)  # type: ignore[arg-type]
                 for name, value in function.reward.update(self._rows).items():
                     self._log_metric(f"{function.__name__}/{name}", value)
         return rewards
@@ -148,16 +150,5 @@ class GRPOTrainer(trl.GRPOTrainer):  # pyright: ignore[reportPrivateImportUsage]
         parts = []
         for i, (name, weight) in enumerate(zip(self.reward_func_names, self.reward_weights.tolist(), strict=True)):
             own = self._rewards[:, i]
-            parts.append(weight * _Given(self._scored.get(i) or Scored(own, {name: own}, {})))
+            parts.append(weight * Given(self._scored.get(i) or Scored(own, {name: own}, {})))
         return Sum(*parts).evaluate(self._rows)
-
-
-class _Given(Reward):
-    """What was scored already, for the algebra of rewards."""
-
-    def __init__(self, scored: Scored) -> None:
-        super().__init__()
-        self.scored = scored
-
-    def evaluate(self, experience: Experience, **needed: Any) -> Scored:
-        return self.scored
