@@ -35,4 +35,4 @@ def test_what_holds_at_any_size(result):
         assert run["peak"] >= max(run["start"], run["end"])
         assert run["majority_ratio"] >= 1 / 6
     starts = [runs[f"majority, {w2:g}"]["start"] for w2 in (-0.05, 0.05, 0.2)]
-    assert starts == sorted(starts, reverse=True)  # the louder the useless cue, the worse the prior
+    assert max(starts) - min(starts) < 0.05  # accuracy at the start does not tell the priors apart
