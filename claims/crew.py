@@ -1,11 +1,13 @@
 r"""Claim of CRew: confidence in the final answer tells right from wrong, and CRew-DPO makes it tell them better.
 
-Synthetic arithmetic, "3+4+8=" -> "well 3+4=7 so 7+8=5 \boxed{5}" (sums modulo 10 with a written running sum, filler
-words at a rate that a row draws from [0, 0.7]). A tiny Llama (80 000 parameters) is trained from scratch on right
-solutions, until it gets roughly two thirds right, and then writes 16 solutions to each of 150 held-out questions at
-temperature 1. Scores of a solution: (i) CRew, the mean probability of its answer's tokens after its own rationale; (ii)
-the mean log-probability of all its tokens (perplexity); (iii) a random number; and, as controls, (iv) the mean
-probability of all its tokens and (v) CRew's answer tokens without the rationale.
+Synthetic arithmetic modulo 10, "3+4+8=" -> "well so 3+4=7 now hm ok \boxed{5}": the running sum is written, the last
+step is left to the answer, and up to eight filler words stand at a rate that each solution draws from [0, 1]. (With the
+last step written out the box only copies it, and confidence in a copy says nothing: a pilot of that had an AUC of 0.52,
+and 0.95 of perplexity.) A tiny Llama (80 000 parameters) is trained from scratch on right solutions, until it gets
+roughly two thirds right, and then writes 16 solutions to each of 150 held-out questions at temperature 1. Scores of a
+solution: (i) CRew, the mean probability of its answer's tokens after its own rationale; (ii) the mean log-probability
+of all its tokens (perplexity); (iii) a random number; and, as controls, (iv) the mean probability of all its tokens and
+(v) CRew's answer tokens without the rationale.
 
 Stated before the run, as 95 % intervals of the mean over seeds:
 
@@ -24,6 +26,7 @@ In closed form: with two possible answers of known chances, CRew equals them.
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
 
 import torch
@@ -50,6 +53,7 @@ from guerdon.types import Completions
 LONG = False
 SEEDS = (10, 11, 12, 13, 14)
 N = 16
+FILLERS = ("well", "so", "now", "ok", "hm", "then")
 AUC, GAP = "AUC of right against wrong solutions", "mean confidence of right minus wrong solutions"
 
 EXPECTED = [
@@ -65,6 +69,18 @@ EXPECTED = [
     Expected("CRew-DPO minus plain DPO", f"change of {GAP}", at_least=0.0),
     Expected("CRew-DPO, swapped", f"change of {GAP} (control)", at_most=0.0),
 ]
+
+
+def styled(task: Arithmetic, n: int, seed: int) -> list[Row]:
+    """Training rows whose solutions leave the last step to the answer and are full of filler."""
+    chance = random.Random(seed)
+    rows = task.rows(n, seed)
+    for row in rows:
+        rate, (a, b, _) = chance.random(), row["terms"]
+        words = [[w for w in chance.choices(FILLERS, k=4) if chance.random() < rate] for _ in range(2)]
+        pieces = [*words[0], f"{a}+{b}={(a + b) % 10}", *words[1], f"\\boxed{{{row['answer']}}}"]
+        row["solution"] = " ".join(pieces)
+    return rows
 
 
 def solve(model: CausalLM, rows: list[Row], seed: int) -> tuple[Completions, Tensor]:
@@ -129,10 +145,10 @@ def closed_form() -> float:
 def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
     """Everything that a seed gives."""
     torch.set_num_threads(1)
-    task = Arithmetic(terms=3, filler=0.7, mark=("\\boxed{", "}"))
+    task = Arithmetic(terms=3)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789 +=\\{}"
     model = tiny_model(seed=seed, width=64, layers=2, characters=letters, max_length=80, spread=0.05)
-    supervise(model, task.rows(100 if toy else 8000, seed), steps=60 if toy else 600, batch=32, seed=seed)
+    supervise(model, styled(task, 100 if toy else 8000, seed), steps=60 if toy else 600, batch=32, seed=seed)
     held, right = solve(model, task.rows(12 if toy else 150, seed, split="test"), seed)
     scores = scores_of(model, held, seed)
     if toy and not bool(right.any()):
