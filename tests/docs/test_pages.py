@@ -60,6 +60,12 @@ def test_a_command_in_the_documentation_is_one(line, tmp_path, monkeypatch):
             parse_reward(options["--reward"])
         if "--judge" in options:
             parse_judge(options["--judge"])
+    if words[0] == "tune":
+        from guerdon.commands.tune import Config, make
+
+        known |= set(Config.__dataclass_fields__)
+        if "--reward" in options:
+            make(Config(task=words[1], reward=options["--reward"], sampler=options.get("--sampler", "GroupSampler()")))
     for word in words:
         if word.startswith("--"):
             assert word.removeprefix("--").replace("-", "_") in known | {"json"}
