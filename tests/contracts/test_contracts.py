@@ -25,6 +25,13 @@ MORE = [  # further ways of the methods, and rewards made of several
     "Stream(0.5 * Clip(Normalise(Extrinsic()), low=-1.0, high=1.0), name='task', gamma=0.9)",
     "Extrinsic() * ONI() + -2.0 * (Extrinsic() + CountGate(ONI(power=0.0)))",
 ]
+MORE_TEXT = [
+    "AnswerLikelihood(kind='jepo', closing=True)",
+    "RLPR(reduction='mean_logp', debias=False, shape='identity', format_weight=-1)",
+    "RLPR(shape='sigmoid') + 0.5 * MathVerify()",
+    "SALU(confidence='agreement', flat=True)",
+    "SALU(confidence='self-check', brier=0.5)",
+]
 
 
 def expression(entry: catalogue.Entry) -> str:
@@ -39,6 +46,7 @@ CASES = [
         if e.cls
     ),
     *(Case(text, lambda text=text: parse_reward(text)) for text in MORE),
+    *(Case(text, lambda text=text: parse_reward(text), "Completions") for text in MORE_TEXT),
 ]
 
 
