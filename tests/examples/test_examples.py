@@ -1,0 +1,72 @@
+"""Every example, run at toy size or called the way its library calls it."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    """An example as verl and OpenRLHF load it: from its path, under another name."""
+    spec = importlib.util.spec_from_file_location("somebody_elses_name", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look for theirs
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_tested():
+    tested = Path(__file__).read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        assert f'"{path.stem}"' in tested, f"tests/examples has no test of {path.name}"
+
+
+@pytest.mark.parametrize("reward", ["ExactMatch(how='number')", "SelfCertainty()"])
+def test_trl(tmp_path, reward):
+    pytest.importorskip("trl")
+    example = load("trl_grpo")
+    args = example.Args(
+        model="tiny", reward=reward, steps=2, prompts=2, answers=4, length=12, out=tmp_path, learning_rate=1e-3
+    )
+    trainer = example.main(args)
+    name = reward.partition("(")[0]
+    rows = [row for row in trainer.state.log_history if f"rewards/{name}/mean" in row]
+    assert len(rows) == 2
+    assert all(math.isfinite(row[f"rewards/{name}/mean"]) for row in rows)
+    assert all(row[f"{name}/not_scored"] == 0 for row in rows)
+
+
+def test_the_trl_example_explains_itself():
+    pytest.importorskip("trl")
+    said = subprocess.run([sys.executable, EXAMPLES / "trl_grpo.py", "--help"], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert "answers a question" in said.stdout
+
+
+def test_verl():
+    score = load("verl_reward").compute_score
+    call = {"data_source": "gsm8k", "ground_truth": "1/2", "extra_info": {"index": 1}}
+    made = score(**call, solution_str="It is \\boxed{1/2}")
+    assert made == {"ExactMatch": 0.2, "MathVerify": 0.8, "not_scored": 0.0, "score": 1.0}
+    assert score(**call, solution_str="It is \\boxed{0.5}")["score"] == 0.8
+    assert score(**call, solution_str="It is \\boxed{3}")["score"] == 0.0
+    assert pickle.loads(pickle.dumps(score))(**call, solution_str="It is \\boxed{1/2}") == made
+
+
+def test_openrlhf():
+    reward_func = load("openrlhf_reward").reward_func
+    queries = ["What is a half?It is \\boxed{0.5}<|im_end|>", "What is a half?I do not know.</s>"]
+    made = reward_func(queries, ["What is a half?"] * 2, ["1/2", "1/2"])
+    assert made["rewards"].tolist() == pytest.approx([0.8, 0.0])
+    assert made["extra_logs"]["MathVerify"].tolist() == pytest.approx([0.8, 0.0])
