@@ -46,7 +46,8 @@ class Descent:
         self.parameters = [p for p in parameters if p.requires_grad]
         if not self.parameters:
             raise ValueError("no parameter requires a gradient: nothing can be learnt")
-        self.adam = torch.optim.AdamW(self.parameters, self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        decay = {"betas": self.betas, "weight_decay": self.weight_decay}
+        self.adam = torch.optim.AdamW(self.parameters, self.lr, fused=True, **decay)
 
     def rate(self, update: int) -> float:
         """The learning rate of the update of this number, counted from 0."""
