@@ -13,7 +13,7 @@ import inspect
 from typing import Any
 
 try:
-    from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+    from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase  # pyright: ignore[reportMissingImports]
 except ImportError as error:
     raise ImportError("verl is not installed here: pip install verl==0.9.1, in an environment of its own") from error
 
