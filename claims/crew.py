@@ -1,13 +1,17 @@
 r"""Claim of CRew: confidence in the final answer tells right from wrong, and CRew-DPO makes it tell them better.
 
-Synthetic arithmetic modulo 10, "3+4+8=" -> "well so 3+4=7 now hm ok \boxed{5}": the running sum is written, the last
-step is left to the answer, and up to eight filler words stand at a rate that each solution draws from [0, 1]. (With the
-last step written out the box only copies it, and confidence in a copy says nothing: a pilot of that had an AUC of 0.52,
-and 0.95 of perplexity.) A tiny Llama (80 000 parameters) is trained from scratch on right solutions, until it gets
-roughly two thirds right, and then writes 16 solutions to each of 150 held-out questions at temperature 1. Scores of a
-solution: (i) CRew, the mean probability of its answer's tokens after its own rationale; (ii) the mean log-probability
-of all its tokens (perplexity); (iii) a random number; and, as controls, (iv) the mean probability of all its tokens and
-(v) CRew's answer tokens without the rationale.
+Synthetic arithmetic modulo 10, "3+4+8=" -> "qav zzo 3+4=7 hie 7+8=\boxed{5}": a running sum, and up to six filler words
+of random letters, each there at a rate that the solution draws from [0, 1]. A tiny Llama (80 000 parameters) is trained
+from scratch on right solutions, until 60 % of what it samples is right, and then writes 16 solutions to each of 150
+held-out questions at temperature 1. Scores of a solution: (i) CRew, the mean probability of its answer's tokens after
+its own rationale; (ii) the mean log-probability of all its tokens (perplexity); (iii) a random number; and, as
+controls, (iv) the mean probability of all its tokens and (v) CRew's answer tokens without the rationale.
+
+Pilots on other seeds settled the design. With the last step written out, as the card can be read, the box only copies
+it, and confidence in a copy says nothing (AUC 0.52, perplexity 0.95): here its result stands in the box alone. With
+fillers from a list of six words perplexity was not dominated by them, and beat CRew (0.77 against 0.65): a model's own
+slips are unlikely tokens, wherever in the solution they are. Hence the random letters, with which CRew was ahead on one
+pilot seed (0.77 against 0.62) and behind on the other (0.65 against 0.76). The card's margin is kept all the same.
 
 Stated before the run, as 95 % intervals of the mean over seeds:
 
@@ -27,6 +31,7 @@ from __future__ import annotations
 
 import copy
 import random
+import string
 from typing import Any
 
 import torch
@@ -53,7 +58,7 @@ from guerdon.types import Completions
 LONG = False
 SEEDS = (10, 11, 12, 13, 14)
 N = 16
-FILLERS = ("well", "so", "now", "ok", "hm", "then")
+LETTERS = string.ascii_lowercase + "0123456789 +=\\{}"
 AUC, GAP = "AUC of right against wrong solutions", "mean confidence of right minus wrong solutions"
 
 EXPECTED = [
@@ -72,20 +77,32 @@ EXPECTED = [
 
 
 def styled(task: Arithmetic, n: int, seed: int) -> list[Row]:
-    """Training rows whose solutions leave the last step to the answer and are full of filler."""
+    """Training rows whose solutions leave the result of the last step to the answer and are full of filler."""
     chance = random.Random(seed)
     rows = task.rows(n, seed)
     for row in rows:
-        rate, (a, b, _) = chance.random(), row["terms"]
-        words = [[w for w in chance.choices(FILLERS, k=4) if chance.random() < rate] for _ in range(2)]
-        pieces = [*words[0], f"{a}+{b}={(a + b) % 10}", *words[1], f"\\boxed{{{row['answer']}}}"]
-        row["solution"] = " ".join(pieces)
+        rate, (a, b, c) = chance.random(), row["terms"]
+        words = ["".join(chance.choices(string.ascii_lowercase, k=3)) for _ in range(6) if chance.random() < rate]
+        cut, total = chance.randint(0, len(words)), (a + b) % 10
+        last = f"{total}+{c}=\\boxed{{{row['answer']}}}"
+        row["solution"] = " ".join([*words[:cut], f"{a}+{b}={total}", *words[cut:], last])
     return rows
+
+
+def taught(task: Arithmetic, seed: int, toy: bool) -> CausalLM:
+    """A model trained until 60 % of its solutions to questions it was trained on are right."""
+    model = tiny_model(seed=seed, width=64, layers=2, characters=LETTERS, max_length=80, spread=0.05)
+    rows = styled(task, 100 if toy else 8000, seed)
+    for more in range(1 if toy else 30):
+        supervise(model, rows, steps=60, batch=32, seed=1000 * seed + more)
+        if more > 3 and solve(model, rows[:16], seed)[1].float().mean() >= 0.6:
+            break
+    return model
 
 
 def solve(model: CausalLM, rows: list[Row], seed: int) -> tuple[Completions, Tensor]:
     """N solutions of each question, and which are right."""
-    made = model.generate([row["prompt"] for row in rows], n=N, max_tokens=60, seed=seed)
+    made = model.generate([row["prompt"] for row in rows], n=N, max_tokens=50, seed=seed)
     made.columns = {"answer": [row["answer"] for row in rows for _ in range(N)]}
     return made, ExactMatch(how="boxed").score(made).bool()
 
@@ -146,9 +163,7 @@ def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
     """Everything that a seed gives."""
     torch.set_num_threads(1)
     task = Arithmetic(terms=3)
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789 +=\\{}"
-    model = tiny_model(seed=seed, width=64, layers=2, characters=letters, max_length=80, spread=0.05)
-    supervise(model, styled(task, 100 if toy else 8000, seed), steps=60 if toy else 600, batch=32, seed=seed)
+    model = taught(task, seed, toy)
     held, right = solve(model, task.rows(12 if toy else 150, seed, split="test"), seed)
     scores = scores_of(model, held, seed)
     if toy and not bool(right.any()):
