@@ -20,6 +20,11 @@ same words, of which half are good, each of five seeds (as the 95 % bootstrap in
 6. Flattery: a second scorer learns from users whom praise makes kind every second time, whatever they were told. How
    much praise before a response raises FLR is reported, as a share of what quality does; it is above 0.
 
+A first run, on seeds 0 to 4, trained scorers for 600 steps. All held but one: after bad responses the scorer's
+P(positive) was 0.364 [0.318, 0.404], which is not below 0.4. The fault was ours: on three other seeds it came to 0.29
+to 0.32 on responses seen in training after 1500 steps, from 0.33 to 0.34 after 600. So scorers train for 1500 steps
+here, on new seeds; no bound was changed.
+
     python claims/flr.py [--toy] [--workers 2]
 """
 
@@ -45,7 +50,7 @@ from guerdon.tasks.text.follow_ups import NEGATIVE, POSITIVE, PRAISE, FollowUps
 from guerdon.types import Completions
 
 LONG = False
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (5, 6, 7, 8, 9)
 FIT: dict[str, Any] = {"batch": 32, "lr": 6e-3}  # of the scorers and the policy
 TURN = "\n"  # between request, response and follow-up
 
@@ -167,7 +172,7 @@ def preferred(policy: CausalLM, model: CausalLM, task: FollowUps, seed: int, toy
 def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
     """One seed of everything."""
     torch.set_num_threads(1)
-    dialogues, steps, number = (200, 20, 20) if toy else (5000, 600, 300)
+    dialogues, steps, number = (200, 20, 20) if toy else (5000, 1500, 300)
     learned, other = FollowUps(task_seed=2 * seed), FollowUps(task_seed=2 * seed + 1)
     lots = random.Random(seed)
     by_quality = [[r for r, q in zip(other.responses, other.quality, strict=True) if q == good] for good in (1, 0)]
@@ -193,7 +198,7 @@ def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
     raw = accuracy(*(raw_scores(model, requests[few], side[few]) for side in (good, bad)))
     policy = tiny_model(seed=seed + 100, max_length=256)
     written = [{"prompt": p + TURN, "solution": r} for p in sorted(set(requests)) for r in other.responses]
-    loss = supervise(policy, written, steps=steps, seed=seed, **FIT)
+    loss = supervise(policy, written, steps=20 if toy else 600, seed=seed, **FIT)
     measured_flr = measured(reward(), model)
     values = {
         "FLR": measured_flr,
