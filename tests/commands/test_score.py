@@ -114,6 +114,14 @@ def test_another_command_does_not_go_on_with_the_same_file(file, capsys):
     assert score(file, "scorers:odd", "--out", str(file))[0] == 2
 
 
+@pytest.mark.parametrize("reward", ["ExactMach()", "RLPR()"])  # misspelt; without the model it needs
+def test_what_cannot_be_made_leaves_no_file_behind(file, reward):
+    write(file, row("a", answer="a"))
+    assert score(file, reward) == (2, [])
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    assert score(file, "ExactMatch()")[1][0]["reward"] == 0.0
+
+
 def test_killed_again_and_again_it_scores_each_row_once(file):
     write(file, *(row("x" * i, f"p{i // 4}", n=i) for i in range(400)))
     log = file.with_name("calls.txt")

@@ -76,13 +76,14 @@ def score(
         raise ValueError(f"--out {target} is the file to score")
     made = {"file": str(file.resolve()), "reward": reward, "model": model, "reference": reference}
     made |= {"prompt": prompt, "completion": completion}
-    with file.open("rb") as lines, Journal(target, made) as journal:
-        models = {"model": model, "reference": reference}
+    models = {"model": model, "reference": reference}
+    with file.open("rb") as lines:
         function = parse_scorer(reward, **{role: load_model(name) for role, name in models.items() if name})
-        groups = read_groups(lines, prompt, completion, journal)
-        with Scoring(function, concurrency=concurrency, batch=batch, timeout=timeout, workers=workers) as scoring:
-            places = scoring.concurrency * (batch if scoring.scorer.takes_many else 1)
-            asyncio.run(_score_all(groups, scoring, journal, places * AHEAD, quiet, file.stat().st_size))
+        with Journal(target, made) as journal:  # only now: what cannot be scored leaves no file behind
+            groups = read_groups(lines, prompt, completion, journal)
+            with Scoring(function, concurrency=concurrency, batch=batch, timeout=timeout, workers=workers) as scoring:
+                places = scoring.concurrency * (batch if scoring.scorer.takes_many else 1)
+                asyncio.run(_score_all(groups, scoring, journal, places * AHEAD, quiet, file.stat().st_size))
     _summary(target, journal)
 
 
@@ -171,7 +172,7 @@ class Journal:
         self.path, self.note = path, path.with_name(f"{path.name}.made.json")
         self.outcomes: Counter[str] = Counter()
         self.bad: list[str] = []
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             try:
                 before = json.loads(self.note.read_text())
             except (OSError, ValueError):
