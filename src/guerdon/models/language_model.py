@@ -27,7 +27,8 @@ class CausalLM(TokenModel):
         tokenizer: its fast tokenizer.
         name: what logs and labels call it; that of the module's files by default.
         max_length: tokens that fit, prompt included; that of the module's configuration by default.
-        token_budget: tokens in one forward pass, at most; a sequence that is longer has a pass of its own.
+        token_budget: tokens in one forward pass, at most; a sequence that is longer has a pass of its own. By default
+            2048 on a CPU and 16384 elsewhere.
         logit_budget: logits (of four bytes) held at once, at most; what exceeds it is computed piece by piece, and
             again in the backward pass.
         knee: tokens in a row at which attention costs as much as all else, see `packing`; six times the model's width
@@ -43,7 +44,7 @@ class CausalLM(TokenModel):
         *,
         name: str | None = None,
         max_length: int | None = None,
-        token_budget: int = 2048,
+        token_budget: int | None = None,
         logit_budget: int = 1 << 26,
         knee: float | None = None,
         share: bool = True,
@@ -60,7 +61,7 @@ class CausalLM(TokenModel):
         self._scorer = Scorer(
             module,
             name=self.name,
-            token_budget=token_budget,
+            token_budget=token_budget or (2048 if self.device.type == "cpu" else 16384),
             logit_budget=logit_budget,
             knee=knee or 6 * config.get_text_config().hidden_size,
             share=share,

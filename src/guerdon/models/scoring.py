@@ -120,7 +120,7 @@ class Scorer:
 
     def _as_mask(self, sees: Tensor) -> Tensor:
         """True where a token sees another, in the form that the model's attention takes."""
-        if self.module.config._attn_implementation == "sdpa":
+        if self.module.config.get_text_config()._attn_implementation == "sdpa":
             return sees
         blank = torch.zeros(sees.shape, dtype=self.module.dtype, device=sees.device)
         return blank.masked_fill(~sees, torch.finfo(blank.dtype).min)
