@@ -64,6 +64,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     )
     assert rows(folder)[8]["labels/labelled"] >= rows(folder)[7]["labels/labelled"]
     assert open_run(folder).config.steps == 2048
+    train(config(steps=0), folder, resume=True)  # unless told otherwise, as far as the run was to go
+    assert [row["step"] for row in rows(folder)] == steps
 
 
 def test_a_folder_holds_one_run(finished, tmp_path):

@@ -24,6 +24,9 @@ from guerdon.learners.spell import literals, parse_learner
 from guerdon.types import Labels, Rollout, Scored
 
 
+STEPS = 1_000_000
+
+
 @dataclass(frozen=True)
 class Config:
     """What a run is, whole: from it the run can be repeated."""
@@ -36,8 +39,8 @@ class Config:
     """Who labels captions, such as "RecordedJudge()" or "OpenAICompatibleJudge(url='http://127.0.0.1:8000/v1', model='...')"."""  # noqa: E501
     learner: str = "PPO()"
     """Learner expression, such as "PPO(recurrent=True, lr=3e-4)"."""
-    steps: int = 1_000_000
-    """Environment steps in all."""
+    steps: int = 0
+    """Environment steps in all; 0 takes 1,000,000, or what the run that is resumed has."""
     envs: int = 64
     """Games played at once."""
     workers: int = 1
@@ -136,11 +139,11 @@ def train(config: Config, folder: str | Path, *, resume: bool = False, progress:
     folder = Path(folder)
     if resume:
         run = open_run(folder)
-        run.config = replace(run.config, steps=max(config.steps, run.config.steps))
+        run.config = replace(run.config, steps=config.steps or run.config.steps)
     else:
         if (folder / "config.json").exists():
             raise RunError(f"{folder} already holds a run: go on with --resume, or name another folder with --run")
-        run = Run(config, folder)
+        run = Run(replace(config, steps=config.steps or STEPS), folder)
         folder.mkdir(parents=True, exist_ok=True)
     return _Training(run, resume, progress).loop()
 
