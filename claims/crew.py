@@ -22,11 +22,11 @@ Stated before the run, as 95 % intervals of the mean over seeds:
    mean confidence between right and wrong solutions of the held-out questions, rescored, grows; by more than with pairs
    of random right and wrong solutions (plain DPO); and shrinks with chosen and rejected swapped.
 
-The first reported run (seeds 10-14) did not hold: (i) exceeded (ii) by only 0.03 [-0.03, 0.10], and best-of-16 lost 0.16
-[0.10, 0.22] against a random pick. Two of its seeds, looked into, say why: among solutions whose rationale is right, (i)
-has an AUC of 0.95 and 0.98 (perplexity 0.55 and 0.57); whether the rationale is right it does not see (0.51 and 0.52),
-since the answer follows confidently from a false one, and 90 of 96 wrong picks of best-of-16 were of that kind. This
-run, on other seeds, keeps every bound and adds two:
+The first reported run (seeds 10-14) did not hold: (i) exceeded (ii) by only 0.03 [-0.03, 0.10], and best-of-16 lost
+0.16 [0.10, 0.22] against a random pick. Two of its seeds, looked into, say why: among solutions whose rationale is
+right, (i) has an AUC of 0.95 and 0.98 (perplexity 0.55 and 0.57); whether the rationale is right it does not see (0.51
+and 0.52), since the answer follows confidently from a false one, and 90 of 96 wrong picks of best-of-16 were of that
+kind. This run, on other seeds, keeps every bound and adds two:
 
 4. AUC among solutions whose rationale is right: (i) exceeds (ii) by at least 0.2. Between right solutions and those
    with a wrong rationale, (i) is 0.5 (within 0.1): what CRew cannot see.
