@@ -23,7 +23,6 @@ from guerdon.learners.ppo import PPO
 from guerdon.learners.spell import literals, parse_learner
 from guerdon.types import Labels, Rollout, Scored
 
-
 STEPS = 1_000_000
 
 
