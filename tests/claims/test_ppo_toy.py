@@ -128,7 +128,9 @@ def test_finished_runs_are_not_run_again(claim, result, monkeypatch):
 
 def test_the_same_rollout_changes_both_networks_alike(claim):
     """Advantages, losses, clipping and ten steps of the optimiser, of whole rollouts, where order plays no part."""
-    task = claim.replace(claim.TASKS["CartPole"], learner=claim.TASKS["CartPole"].learner | {"minibatches": 1})
+    task = claim.replace(
+        claim.TASKS["CartPole"], learner=claim.TASKS["CartPole"].learner | {"minibatches": 1, "lr": 1e-3}
+    )
     size = task.learner["rollout"]
     env = claim.make_vec_env(task.id, n_envs=task.envs, seed=0)
     model = claim.stable(task, env, 0)
