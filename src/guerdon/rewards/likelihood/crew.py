@@ -92,9 +92,9 @@ class CRew(Reward):
     through the scoring model's own template.
 
     The model is frozen ("reference"): a policy that is paid by its own confidence sharpens what it believes, right or
-    wrong, and can collapse. For closed questions only. It sees whether the answer follows from the rationale, not whether
-    the rationale is right: after a slip on the way the answer is given with confidence (see the claim), so that picking
-    the best of many samples by it can be worse than picking at random.
+    wrong, and can collapse. For closed questions only. It sees whether the answer follows from the rationale, not
+    whether the rationale is right: after a slip on the way the answer is given with confidence (see the claim), so that
+    picking the best of many samples by it can be worse than picking at random.
 
     Du et al., "Confidence as a Reward: Transforming LLMs into Reward Models", 2025. There it ranks solutions and mines
     DPO pairs (`best_of_n`, `weighted_vote`, `confidence_gap_pairs`); paying a policy with it is ours.
