@@ -18,11 +18,15 @@ Stated before the run, as 95 % intervals over eight seeds (the prototype's three
    L_h = 0, 1, 3 (within one bin).
 
 Second, a tiny Llama on tables with missing rows (Lookup), after supervised training on a mixture with too few
-unanswerable questions (`abstention_mixture`, share 0.15): 250 steps of SALU in TextLearner. On held-out questions
-hallucination must fall against supervised training alone; also at equal coverage, where each model is made to abstain
-on the questions with its largest chances of the phrase, such that it answers 9 in 10 answerable ones. A first run of
-100 steps (seeds 10-15) held in all but this last point, which it left open: -0.02 [-0.07, 0.02]. Hence more steps, on
-other seeds; no bound was changed.
+unanswerable questions (`abstention_mixture`, share 0.15): 150 steps of SALU in TextLearner. On held-out questions
+hallucination must fall against supervised training alone, while accuracy rises and the coverage of answerable questions
+falls by less than 0.15; and hallucination must fall at equal coverage, too, where each model is made to abstain on the
+questions with its largest chances of the phrase, such that it answers 9 in 10 answerable ones.
+
+This second part was run three times. Seeds 10-15, 100 steps, without the bounds on accuracy and coverage: held but for
+equal coverage, -0.02 [-0.07, 0.02]. Seeds 20-27, 250 steps: all held (-0.04 [-0.06, -0.02]), and its details showed it
+to be worth nothing: half trained, the model could not look up, and RL taught it to abstain nearly always (coverage of
+answerable questions from 0.96 to 0.28). Hence longer supervised training, the two bounds, and these seeds.
 
     python claims/salu.py [--toy] [--workers N]
 """
@@ -56,7 +60,7 @@ from guerdon.rewards.verifiable.abstention import SALU
 from guerdon.tasks.text import Lookup
 
 LONG = False
-SEEDS = tuple(range(20, 28))
+SEEDS = tuple(range(30, 38))
 CHANCE = torch.arange(10) / 10 + 0.05  # that a question of this bin can be answered
 RIGHT, LEVELS, GROUP, LR = 0.9, (0.2, 0.6, 1.0), 8, 0.1
 PRICES = (0.0, 1.0, 3.0)
@@ -76,6 +80,8 @@ EXPECTED = [
     Expected("paid for the phrase", "|abstention in the last bin minus the first|", at_most=0.05),
     Expected("threshold", "largest distance of the switch from q*, in bins", at_most=1.0),
     Expected("lookup: hallucination", "after RL minus after supervised training alone", at_most=-0.1),
+    Expected("lookup: accuracy", "after RL minus after supervised training alone", at_least=0.0),
+    Expected("lookup: coverage", "of answerable questions, after RL minus after supervised training", at_least=-0.15),
     Expected("lookup: at equal coverage", "hallucination, after RL minus after supervised training", at_most=0.0),
 ]
 
@@ -135,7 +141,7 @@ def lookup(seed: int, toy: bool) -> dict[str, Any]:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789 ,.?"
     model = tiny_model(seed=seed, width=48, layers=2, characters=letters, max_length=48)
     mixture = abstention_mixture(task.rows(200 if toy else 20_000, seed), 200 if toy else 10_000, seed=seed, share=0.15)
-    supervise(model, mixture, steps=5 if toy else 1000, batch=32, seed=seed)
+    supervise(model, mixture, steps=5 if toy else 2500, seed=seed)
     reward = SALU(confidence="likelihood", hallucination=1.0)
     seen = {"supervised": answers(model, task, reward, seed, toy)}
     policy = CausalLM(copy.deepcopy(model.module), model.tokenizer, max_length=48)
@@ -143,7 +149,7 @@ def lookup(seed: int, toy: bool) -> dict[str, Any]:
         policy, reward, credit=GroupAdvantage(spread="group"), descent=Descent(lr=5e-4), prompts=12, seed=seed,
         sampler=GroupSampler(n=8, max_tokens=9),
     )  # fmt: skip
-    for _ in trained.train(task.rows(4096, seed + 1), 3 if toy else 250):
+    for _ in trained.train(task.rows(4096, seed + 1), 3 if toy else 150):
         pass
     return seen | {"after": answers(policy, task, reward, seed, toy)}
 
@@ -190,6 +196,8 @@ def one_seed(seed: int, toy: bool) -> tuple[Values, dict[str, Any]]:
         "paid for the phrase": abs(float(phrase[-1] - phrase[0])),
         "threshold": float(max(off)),
         "lookup: hallucination": text["after"]["hallucination"] - text["supervised"]["hallucination"],
+        "lookup: accuracy": text["after"]["accuracy"] - text["supervised"]["accuracy"],
+        "lookup: coverage": text["supervised"]["needless"] - text["after"]["needless"],
         "lookup: at equal coverage": text["after"]["at equal coverage"] - text["supervised"]["at equal coverage"],
     }
     values = {name: 0.0 if math.isnan(value) else value for name, value in values.items()} if toy else values
