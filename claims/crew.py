@@ -26,8 +26,8 @@ The first reported run (seeds 10-14) did not hold: (i) exceeded (ii) by only 0.0
 0.16 [0.10, 0.22] against a random pick. Two of its seeds, looked into, say why: among solutions whose rationale is
 right, (i) has an AUC of 0.95 and 0.98 (perplexity 0.55 and 0.57); whether the rationale is right it does not see (0.51
 and 0.52), since the answer follows confidently from a false one, and 90 of 96 wrong picks of best-of-16 were of that
-kind. Point 3 held: 0.019 [0.006, 0.034], 0.007 [0.000, 0.014] more than plain DPO. This run, on other seeds, keeps every
-bound and adds two:
+kind. Point 3 held: 0.019 [0.006, 0.034], and 0.007 [0.000, 0.014] more than plain DPO. This run, on other seeds, keeps
+every bound and adds two:
 
 4. AUC among solutions whose rationale is right: (i) exceeds (ii) by at least 0.2. Between right solutions and those
    with a wrong rationale, (i) is 0.5 (within 0.1): what CRew cannot see.
