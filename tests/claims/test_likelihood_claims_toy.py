@@ -27,7 +27,7 @@ def result(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize(("name", "checks"), [("likelihood_rewards", 14), ("rlpr", 12), ("crew", 13), ("salu", 15)])
+@pytest.mark.parametrize(("name", "checks"), [("likelihood_rewards", 14), ("rlpr", 12), ("crew", 13), ("salu", 17)])
 def test_the_result_has_the_agreed_form(result, name, checks):
     found = result(name)
     assert found["claim"] == name
