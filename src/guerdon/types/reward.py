@@ -56,6 +56,7 @@ class Reward(nn.Module):
     about: ClassVar[About]
     needs: ClassVar[frozenset[str]] = frozenset()  # what a learner must hand to `score`: "policy", "reference", ...
     reads_captions: ClassVar[bool] = False  # whether rollouts must carry caption ids and counts
+    episodic: ClassVar[bool] = False  # whether a score belongs to its place in an episode: no replayed single steps
 
     def __init__(self) -> None:
         super().__init__()  # nn.Module's own takes any argument: then a method without keywords would, too
