@@ -22,6 +22,7 @@ import gymnasium as gym
 from guerdon.tasks.minihack_levels import LEVELS
 
 if TYPE_CHECKING:
+    from guerdon.tasks.array_task import ArrayTask
     from guerdon.tasks.worker import Game
     from guerdon.types import VectorTask
 
@@ -45,6 +46,12 @@ NETHACK: dict[str, tuple[str, str, dict[str, Any]]] = {
     )
 }
 """NetHack's tasks: the module and class of the game, and its options."""
+
+
+ARRAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "DeepSea": ("guerdon.tasks.deep_sea", "DeepSea", {}),
+}
+"""Tasks whose games step together in array operations (`ArrayTask`): module, class and options."""
 
 
 def make(
@@ -73,12 +80,15 @@ def make(
     Raises:
         ValueError: no such task; the message names the nearest ones. ImportError: it needs an extra; it says which.
     """
-    if name == "TextCorridor":  # steps in array operations: no games, no workers, one group
+    short = name.removeprefix("guerdon/").removesuffix("-v0")
+    if short in ARRAYS:  # steps in array operations: no games, no workers, one group
+        task: Any = arrays(short, **options)(num_envs=num_envs)
+    elif name == "TextCorridor":  # likewise
         from guerdon.parts.caption_table import CaptionTable
         from guerdon.tasks.text_corridor import TextCorridorVector
 
         _takes(name, TextCorridorVector, options)
-        task: Any = TextCorridorVector(num_envs=num_envs, captions=CaptionTable(canonicalise), **options)
+        task = TextCorridorVector(num_envs=num_envs, captions=CaptionTable(canonicalise), **options)
     else:
         from guerdon.tasks.vector import Workers
 
@@ -89,6 +99,14 @@ def make(
     if seed is not None:
         task.reset(seed=seed)
     return task
+
+
+def arrays(name: str, **options: Any) -> Callable[..., ArrayTask]:
+    """What makes the task of `ARRAYS` once it is told `num_envs`."""
+    module, kind, defaults = ARRAYS[name]
+    made = getattr(importlib.import_module(module), kind)
+    _takes(name, made, options)
+    return functools.partial(made, **defaults | options)
 
 
 def game(name: str, **options: Any) -> Game:
@@ -123,7 +141,7 @@ def game(name: str, **options: Any) -> Game:
 
 def names() -> list[str]:
     """The tasks there are, MiniHack's too if it is installed. Any Gymnasium id is a task as well."""
-    found = [*NETHACK, *LEVELS, "TextCorridor"]
+    found = [*NETHACK, *LEVELS, *ARRAYS, "TextCorridor"]
     try:
         _nethack("guerdon.tasks.nethack.minihack_game")
     except ImportError:
@@ -165,12 +183,16 @@ def _known(identifier: str) -> None:
 
 def _environment(name: str, render_mode: str | None = None, **options: Any) -> gym.Env:
     """The Gymnasium environment behind a "guerdon/..." id."""
+    if name in ARRAYS:
+        from guerdon.tasks.array_task import ArrayEnv
+
+        return ArrayEnv(arrays(name, **options), render_mode=render_mode)
     from guerdon.tasks.gymnasium_game import GameEnv
 
     return GameEnv(functools.partial(game, name, **options), render_mode=render_mode)
 
 
-for _name in (*NETHACK, *LEVELS):
+for _name in (*NETHACK, *LEVELS, *ARRAYS):
     if f"guerdon/{_name}-v0" not in gym.registry:
         gym.register(f"guerdon/{_name}-v0", "guerdon.tasks:_environment", kwargs={"name": _name})
 if "guerdon/TextCorridor-v0" not in gym.registry:
