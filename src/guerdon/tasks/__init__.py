@@ -50,6 +50,7 @@ NETHACK: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 ARRAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "DeepSea": ("guerdon.tasks.deep_sea", "DeepSea", {}),
+    "Gardens": ("guerdon.tasks.gardens", "Gardens", {}),
 }
 """Tasks whose games step together in array operations (`ArrayTask`): module, class and options."""
 
