@@ -102,7 +102,7 @@ class ObservationInput(nn.Module):
         return flat[0] if len(flat) == 1 else torch.cat(flat, -1)
 
     def _standard(self, key: str, x: Tensor) -> Tensor:
-        moments: Any = self.moments[key] if key in self.moments else None
+        moments: Any = self.moments[key] if key in self.moments else None  # noqa: SIM401 - a ModuleDict has no get
         if moments is None or moments.count < 1:
             return x.float() / 255 if x.dtype == torch.uint8 else x.float()
         scale = torch.where(moments.var > 1e-12, moments.var, 1.0).rsqrt()  # what never changed is 0, until it does

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from guerdon.parts.completions_from_text import completions_from_text
+from guerdon.parts.group_advantages import row_rewards
 from guerdon.parts.scorer import Row, Score
 from guerdon.types.experience import Completions
 from guerdon.types.protocols import LanguageModel, Spec
@@ -81,6 +82,5 @@ class RewardScorer:
 
 def totals(value: Tensor, completions: Completions) -> list[float | None]:
     """A score [N], or [N, L] summed over each row's tokens, as numbers; None where it is NaN."""
-    whole = value if value.ndim == 1 else value.masked_fill(~completions.mask.bool(), 0.0).sum(1)
-    numbers = whole.detach().float().cpu().numpy()
+    numbers = row_rewards(value, completions.mask.bool()).detach().float().cpu().numpy()
     return [None if np.isnan(x) else float(str(x)) for x in numbers]  # 0.1, not 0.10000000149011612

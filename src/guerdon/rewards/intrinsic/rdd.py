@@ -20,9 +20,9 @@ class RDD(Reward):
 
     f is a frozen random network; d the deviation of each feature of f over the first rollout (our choice). With the
     mean of n draws for p, E r^2 = k sigma^2 / n in units of d: r falls like 1 / sqrt(n), beside the error of a
-    predictor that has not converged. A predictor trained with steps eta remembers about 2 / eta draws, so that r stays above
-    sigma sqrt(k eta / 2). [T, B] float32, at least 0; terminal observations are paid, invalid steps are 0. Normalise it
-    as RND. ``RDD(sigma=0, squared=True)`` is RND, bit for bit.
+    predictor that has not converged. A predictor trained with steps eta remembers about 2 / eta draws, so that r stays
+    above sigma sqrt(k eta / 2). [T, B] float32, at least 0; terminal observations are paid, invalid steps are 0.
+    Normalise it as RND. ``RDD(sigma=0, squared=True)`` is RND, bit for bit.
 
     "Exploration by Random Distribution Distillation", 2025; made from its abstract and from DRND, which it follows.
     [reconstructed]: the constant sigma, and the distance to the mean rather than to a draw.
