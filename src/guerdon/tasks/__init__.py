@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from guerdon.tasks.worker import Game
     from guerdon.types import VectorTask
 
+_AGV_LAYOUTS = ("S-static", "C-static", "S-dynamic", "C-dynamic")
 _ONI, _SCORE = "guerdon.tasks.nethack.oni", "guerdon.tasks.nethack.score"
 
 NETHACK: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -49,6 +50,7 @@ NETHACK: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 ARRAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    **{f"AGV-{layout}": ("guerdon.tasks.agv", "AGVWarehouse", {"layout": layout}) for layout in _AGV_LAYOUTS},
     "DeepSea": ("guerdon.tasks.deep_sea", "DeepSea", {}),
     "Gardens": ("guerdon.tasks.gardens", "Gardens", {}),
 }
