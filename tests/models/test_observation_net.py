@@ -140,3 +140,13 @@ def test_actions_of_another_shape_or_kind_are_refused() -> None:
         ActionCode(spaces.Text(3))
     with pytest.raises(ValueError, match=r"shape \[3\], not \[2\]"):
         ActionCode(spaces.Box(-1, 1, (2,), np.float32))(torch.zeros(4, 3))
+
+
+def test_the_moments_of_bytes_are_those_of_all_at_once() -> None:
+    given = ObservationInput(SPACES, keys=["tile"])
+    x = batch(700)["tile"]
+    given.observe({"tile": x[:300]})
+    given.observe({"tile": x[300:]})
+    moments = given.moments["tile"]
+    torch.testing.assert_close(moments.mean, x.double().mean(0), rtol=1e-6, atol=1e-4)
+    torch.testing.assert_close(moments.var, x.double().var(0, correction=0), rtol=1e-5, atol=1e-2)

@@ -18,7 +18,7 @@ from guerdon.parts.running_moments import RunningMoments
 Prepared = dict[str, Tensor]
 """What networks take: "numbers" [n, d], and a tensor [n, ...] for each image and each map of symbols, by key."""
 
-CHUNK = 256  # images in one pass: what a core's cache likes
+CHUNK = 256  # observations in one pass: what a core's cache likes
 
 
 class ObservationInput(nn.Module):
@@ -78,9 +78,9 @@ class ObservationInput(nn.Module):
         if numbers:
             made["numbers"] = numbers[0] if len(numbers) == 1 else torch.cat(numbers, -1)
         for key in self.images:
-            image = self._standard(key, self._checked(key, obs[key]))
+            image = self._standard(key, self.checked(key, obs[key]))
             made[key] = image.movedim(-1, 1) if channels_last(self.space[key]) else image
-        return made | {key: self._checked(key, obs[key]) for key in self.symbols}
+        return made | {key: self.checked(key, obs[key]) for key in self.symbols}
 
     @torch.no_grad()
     def observe(self, obs: Mapping[str, Tensor], mask: Tensor | None = None) -> None:
@@ -90,14 +90,19 @@ class ObservationInput(nn.Module):
         if self.numbers:
             self.moments["numbers"].update(self._plain(obs), mask)  # type: ignore[operator]
         for key in self.images:
-            image = self._checked(key, obs[key]) if mask is None else self._checked(key, obs[key])[mask]
+            image = self.checked(key, obs[key]) if mask is None else self.checked(key, obs[key])[mask]
             for part in image.split(CHUNK):
-                self.moments[key].update(part.float())  # type: ignore[operator]
+                if part.dtype != torch.uint8:
+                    self.moments[key].update(part)  # type: ignore[operator]
+                    continue
+                x = part.float()  # sums of 256 bytes and of their squares are whole numbers below 2^24: exact
+                mean, square = x.sum(0).double() / len(x), x.square_().sum(0).double() / len(x)
+                self.moments[key].merge(len(x), mean, square - mean.square())  # type: ignore[operator]
 
     def _plain(self, obs: Mapping[str, Tensor]) -> Tensor:
         flat = []
         for key in self.numbers:
-            x = self._checked(key, obs[key]).float().flatten(1)
+            x = self.checked(key, obs[key]).float().flatten(1)
             flat.append(x.sign() * x.abs().log1p() if is_open(self.space[key]) else x)
         return flat[0] if len(flat) == 1 else torch.cat(flat, -1)
 
@@ -111,7 +116,7 @@ class ObservationInput(nn.Module):
 
     def _indicators(self, key: str, x: Tensor) -> Tensor:
         space = self.space[key]
-        x = self._checked(key, x).long()
+        x = self.checked(key, x).long()
         if isinstance(space, spaces.Discrete):
             return F.one_hot(x - int(space.start), int(space.n)).float()
         start = np.asarray(space.start).ravel()  # type: ignore[attr-defined]
@@ -121,7 +126,8 @@ class ObservationInput(nn.Module):
         ]
         return torch.cat(ones, -1).float()
 
-    def _checked(self, key: str, x: Tensor) -> Tensor:
+    def checked(self, key: str, x: Tensor) -> Tensor:
+        """`x` [n, ...] as it is. Raises ValueError for another shape than the space's of `key`, NaN and infinities."""
         shape = tuple(self.space[key].shape or ())
         if tuple(x.shape[1:]) != shape:
             raise ValueError(f"{self.reader}: observation {key!r} has shape {list(x.shape[1:])}, not {list(shape)}")

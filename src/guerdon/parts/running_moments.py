@@ -42,7 +42,11 @@ class RunningMoments(nn.Module):
             return
         batch = batch.to(self.mean)
         mean = batch.mean(0)
-        var = batch.var(0, correction=self.correction) if n > 1 else torch.zeros_like(mean)
+        self.merge(n, mean, batch.var(0, correction=self.correction) if n > 1 else torch.zeros_like(mean))
+
+    @torch.no_grad()
+    def merge(self, n: int, mean: Tensor, var: Tensor) -> None:
+        """Takes in n values of which only mean and variance (of `correction`) are left, [*shape] each in float64."""
         total, delta = self.count + n, mean - self.mean
         self.var.copy_((self.var * self.count + var * n + delta**2 * (self.count * n / total)) / total)
         self.mean.add_(delta * (n / total))
