@@ -10,7 +10,9 @@ from text_runs import config
 
 from guerdon.cli import main
 from guerdon.commands.watch import terminal
-from guerdon.learners.run import Config, train
+from guerdon.learners.checkpoint import load_newest
+from guerdon.learners.play import Player
+from guerdon.learners.run import Config, open_run, train
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,22 @@ def test_evaluate_plays_the_same_games_for_the_same_seed(corridor):
 
     assert figures(1) == figures(1)
     assert figures(1) != figures(2)
+
+
+def test_a_run_whose_reward_remembers_each_game_plays_with_another_number_of_games(tmp_path):
+    reward = "Normalise(Extrinsic()) + Stream(Normalise(RND(features=4, hidden=(8,)), episodic=False), episodic=False)"
+    few = Config(task="DeepSea", reward=reward, learner="PPO(rollout=16)", steps=128, envs=4, workers=0, seed=1)
+    folder = train(few, tmp_path / "run")
+    main(["evaluate", str(folder), "--episodes", "6", "--envs", "3"])
+    figures = json.loads((folder / "evaluation.json").read_text())["figures"]
+    assert figures["length"]["mean"] == 10
+    with Player(open_run(folder), envs=3) as player:
+        state, *_ = load_newest(folder / "checkpoints")
+        moments = {k: v for k, v in state["learner"]["reward"].items() if "moments" in k or "net" in k}
+        now = player.learner.reward.state_dict()
+        assert any(v.numel() > 1 for v in moments.values())
+        assert all((now[k] == v).all() for k, v in moments.items() if hasattr(v, "numel"))  # learnt: kept
+        assert all(v.shape == (3,) for k, v in now.items() if k.endswith("carried"))
 
 
 def test_watch_shows_nethack_s_own_screen_with_terms_and_captions(nethack, tmp_path, capsys):

@@ -13,7 +13,7 @@ from torch import Tensor
 from guerdon.learners import checkpoint
 from guerdon.learners.ppo import PPO
 from guerdon.learners.run import Run
-from guerdon.types import Rollout
+from guerdon.types import Reward, Rollout
 
 
 class Moment(NamedTuple):
@@ -54,7 +54,7 @@ class Player:
             if self.task.captions is not None:  # ids as in training; the games themselves are fresh
                 self.task.captions.load_state_dict(state["learner"]["task"]["captions"])
             learner.policy.load_state_dict(state["learner"]["policy"])
-            run.reward.load_state_dict(state["learner"]["reward"])
+            _load(run.reward, state["learner"]["reward"], run.config.envs, envs)
             learner.collector.start(seed)
         except BaseException:
             self.task.close()
@@ -97,3 +97,15 @@ class Player:
                     total[env] = 0.0
             if (left <= 0).all():
                 return
+
+
+def _load(reward: Reward, state: dict[str, Any], then: int, now: int) -> None:
+    """The reward's state; what it keeps of each of the `then` games (running returns) begins anew for the `now` ones."""
+    own = reward.state_dict()
+
+    def of_games(key: str) -> bool:
+        old, new = state[key], own.get(key)
+        both = isinstance(old, Tensor) and isinstance(new, Tensor)
+        return both and then != now and old.shape[:1] == (then,) and new.shape[:1] == (now,)
+
+    reward.load_state_dict({key: own[key] if of_games(key) else state[key] for key in state})
