@@ -100,12 +100,11 @@ class Player:
 
 
 def _load(reward: Reward, state: dict[str, Any], then: int, now: int) -> None:
-    """The reward's state; what it keeps of each of the `then` games (running returns) begins anew for the `now` ones."""
+    """The reward's state. What it keeps of each of the `then` games (running returns) begins anew for `now` ones."""
     own = reward.state_dict()
 
-    def of_games(key: str) -> bool:
-        old, new = state[key], own.get(key)
-        both = isinstance(old, Tensor) and isinstance(new, Tensor)
-        return both and then != now and old.shape[:1] == (then,) and new.shape[:1] == (now,)
+    def of_games(old: Any, new: Any) -> bool:
+        tensors = isinstance(old, Tensor) and isinstance(new, Tensor)
+        return tensors and then != now and old.shape[:1] == (then,) and new.shape[:1] == (now,)
 
-    reward.load_state_dict({key: own[key] if of_games(key) else state[key] for key in state})
+    reward.load_state_dict({key: own[key] if of_games(old, own.get(key)) else old for key, old in state.items()})
