@@ -154,8 +154,8 @@ def mask_of(experience: Any) -> Tensor:
     return experience.mask.bool() if isinstance(experience, Completions) else experience.valid.bool()
 
 
-def padded(experience: Any) -> Any:
-    """Two more steps and one more column (tokens for Completions), all invalid and full of rubbish."""
+def padded(experience: Any, columns: int = 1) -> Any:
+    """Two more steps and so many more columns (tokens for Completions), all invalid and full of rubbish."""
     if isinstance(experience, Completions):
         wide = {
             k: torch.nn.functional.pad(v, (2, 0) if "prompt" in k else (0, 2), value=0 if v.dtype == torch.bool else 7)
@@ -165,7 +165,7 @@ def padded(experience: Any) -> Any:
         return replace(experience, **wide)
 
     def pad(x: Tensor, rubbish: float) -> Tensor:
-        longer = x.new_full((x.shape[0] + 2, x.shape[1] + 1, *x.shape[2:]), rubbish)
+        longer = x.new_full((x.shape[0] + 2, x.shape[1] + columns, *x.shape[2:]), rubbish)
         longer[: x.shape[0], : x.shape[1]] = x
         return longer
 

@@ -251,12 +251,18 @@ def padding_does_not_matter(case: Case) -> None:
     for lesson in lessons(case):
         made.update(lesson)
     expected = value(made, experience)
-    scored = value(made, samples.padded(experience))
+    padded = samples.padded(experience)
+    try:
+        scored = value(made, padded)
+    except ValueError as refusal:  # it remembers so many environments: then steps alone are padded
+        names_the_reward(refusal, made)
+        padded = samples.padded(experience, columns=0)
+        scored = value(made, padded)
     if expected.ndim == 1:
         return same(scored, expected, "padding tokens do not matter")
     rows, columns = experience.shape
     same(scored[:rows, :columns], expected, "padding does not change what is beside it")
-    assert (scored[~samples.mask_of(samples.padded(experience))] == 0).all(), "padding scores 0"
+    assert (scored[~samples.mask_of(padded)] == 0).all(), "padding scores 0"
 
 
 @promise

@@ -1,0 +1,159 @@
+"""Memories that are asked for the nearest of what they hold, exactly: one per episode, and one for life."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from guerdon.parts.episodes import Visits
+from guerdon.parts.growing import grown
+
+_ELEMENTS = 1 << 20  # distances worked out at a time: what a core's cache likes
+
+
+class EpisodicMemory(nn.Module):
+    """The last vectors of each environment's running episode, in a ring each; exact search in blocks.
+
+    A query costs O(m d) for m vectors held. Room is made as an episode grows, up to `capacity`; then the oldest make
+    way. Vectors are kept as they came: those of a network that has learnt since are not worked out anew.
+
+    Args:
+        num_envs: B.
+        size: d.
+        capacity: vectors per environment.
+    """
+
+    entries: Tensor  # [B, m, d]
+    count: Tensor  # [B] int64: vectors of the running episode so far, with those that made way
+
+    def __init__(self, num_envs: int, size: int, capacity: int) -> None:
+        super().__init__()
+        if capacity < 1:
+            raise ValueError(f"a memory holds at least one vector, got a capacity of {capacity}")
+        self.capacity = capacity
+        self.register_buffer("entries", torch.zeros(num_envs, 0, size))
+        self.register_buffer("count", torch.zeros(num_envs, dtype=torch.int64))
+
+    def nearest(self, vectors: Tensor, visits: Visits, k: int) -> Tensor:
+        """[T+1, B, k] squared distances, ascending, of each visit's vector to the nearest before it in its episode.
+
+        Infinite where there are fewer than k. Vectors [T+1, B, d] see those of the same rollout before them, too.
+        """
+        ordinal = visits.ordinal + torch.where(visits.episode == 0, self.count, 0)
+        held, steps = self.entries.shape[1], len(vectors)
+        wide = max(1, _ELEMENTS // max(1, steps * (held + steps)))
+        found = [
+            self._search(vectors[:, b : b + wide].transpose(0, 1), visits, ordinal, slice(b, b + wide), k)
+            for b in range(0, vectors.shape[1], wide)
+        ]
+        return torch.cat(found).transpose(0, 1)
+
+    def _search(self, queries: Tensor, visits: Visits, ordinal: Tensor, rows: slice, k: int) -> Tensor:
+        there, episode, mine = (x[:, rows].T for x in (visits.there, visits.episode, ordinal))
+        count, oldest = self.count[rows, None], (mine - self.capacity).clamp(min=0)
+        slot = torch.arange(self.entries.shape[1], device=queries.device)
+        held = count - 1 - (count - 1 - slot) % self.capacity  # ordinals of what the ring holds; negative where nothing
+        old = (episode == 0)[:, :, None] & (held[:, None] >= oldest[:, :, None])
+        new = (episode[:, :, None] == episode[:, None]) & there[:, None] & (mine[:, None] < mine[:, :, None])
+        new &= mine[:, None] >= oldest[:, :, None]
+        return nearest(queries, torch.cat([self.entries[rows], queries], 1), torch.cat([old, new], 2), k)
+
+    def add(self, vectors: Tensor, visits: Visits) -> None:
+        """Takes in the visits of each environment's last episode, once per rollout."""
+        if not len(vectors):
+            return
+        last = visits.episode[-1]
+        self.count.masked_fill_(last > 0, 0)
+        kept = visits.there & (visits.episode == last)
+        ordinal = visits.ordinal + self.count
+        self.count += kept.sum(0)
+        room = min(self.capacity, int(self.count.max()))
+        self.entries = grown(self.entries.transpose(0, 1), room)[: self.capacity].transpose(0, 1)
+        step, column = (kept & (ordinal >= self.count - self.capacity)).nonzero(as_tuple=True)
+        self.entries[column, ordinal[step, column] % self.capacity] = vectors[step, column].to(self.entries)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *more: Any) -> None:
+        _make_room(self, state, prefix)
+        super()._load_from_state_dict(state, prefix, *more)
+
+
+class LifelongMemory(nn.Module):
+    """The last `capacity` vectors of all environments; exact search, block by block.
+
+    A query costs O(m d) for m vectors held, and no more working memory than a block. There is no index to keep: exact
+    search is what a batch of some thousand queries does in one product of matrices.
+
+    Args:
+        size: d.
+        capacity: vectors; then the oldest make way.
+    """
+
+    entries: Tensor  # [m, d]
+    count: Tensor  # int64: vectors so far, with those that made way
+
+    def __init__(self, size: int, capacity: int) -> None:
+        super().__init__()
+        if capacity < 1:
+            raise ValueError(f"a memory holds at least one vector, got a capacity of {capacity}")
+        self.capacity = capacity
+        self.register_buffer("entries", torch.zeros(0, size))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def __len__(self) -> int:
+        return min(int(self.count), self.capacity)
+
+    def nearest(self, queries: Tensor, k: int) -> Tensor:
+        """[n, k] squared distances, ascending, of queries [n, d] to the nearest; infinite where fewer are held."""
+        held, rows = self.entries[: len(self)], 512
+        long = max(k, _ELEMENTS // rows)
+        return torch.cat([self._search(part, held.split(long), k) for part in queries.split(rows)] or [queries[:, :0]])
+
+    def _search(self, queries: Tensor, blocks: tuple[Tensor, ...], k: int) -> Tensor:
+        best = queries.new_full((len(queries), k), torch.inf)
+        for block in blocks:
+            found = nearest(queries[None], block[None], None, k)[0]
+            best = torch.cat([best, found], 1).topk(k, largest=False).values
+        return best
+
+    def add(self, vectors: Tensor) -> None:
+        """Takes in vectors [n, d], the newest last."""
+        vectors = vectors[-self.capacity :]
+        slot = (self.count + torch.arange(len(vectors), device=vectors.device)) % self.capacity
+        self.count += len(vectors)
+        self.entries = grown(self.entries, len(self))[: self.capacity]
+        self.entries[slot] = vectors.to(self.entries)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *more: Any) -> None:
+        _make_room(self, state, prefix)
+        super()._load_from_state_dict(state, prefix, *more)
+
+
+def nearest(queries: Tensor, held: Tensor, seen: Tensor | None, k: int, also: Tensor | None = None) -> Tensor:
+    """[B, n, k] squared distances, ascending, from queries [B, n, d] to the nearest of vectors [B, m, d].
+
+    Only those that are ``seen`` [B, n, m], and in `also` [n, m], count; infinite where there are fewer than k. A
+    product of matrices finds the candidates. Their distances are worked out anew, for the product's cancel where two
+    vectors are close.
+    """
+    centre = queries.mean(1, keepdim=True)
+    near, far = queries - centre, held - centre
+    rough = torch.baddbmm(far.square().sum(-1)[:, None], near, far.mT, alpha=-2)  # + |query|^2, the same in its row
+    if seen is not None:
+        rough.masked_fill_(~(seen if also is None else seen & also), torch.inf)
+    kept = min(k, held.shape[1])
+    best = rough.topk(kept, largest=False, sorted=False)
+    picked = held.gather(1, best.indices.flatten(1)[..., None].expand(-1, -1, held.shape[2]))
+    exact = (picked.view(*best.indices.shape, -1) - queries[:, :, None]).square().sum(-1)
+    exact = exact.masked_fill(best.values.isinf(), torch.inf).sort(-1).values
+    return F.pad(exact, (0, k - kept), value=torch.inf)
+
+
+def _make_room(memory: EpisodicMemory | LifelongMemory, state: dict[str, Any], prefix: str) -> None:
+    """A saved memory may be longer or shorter than this one."""
+    if (saved := state.get(f"{prefix}entries")) is not None and saved.ndim == memory.entries.ndim:
+        dim = saved.ndim - 2
+        shape = [*memory.entries.shape[:dim], saved.shape[dim], memory.entries.shape[-1]]
+        memory.entries = memory.entries.new_zeros(shape)
