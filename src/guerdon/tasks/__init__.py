@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from guerdon.types import VectorTask
 
 _AGV_LAYOUTS = ("S-static", "C-static", "S-dynamic", "C-dynamic")
+_COVERAGE = ("Grid", "Items", "Field", "Bandit")
 _ONI, _SCORE = "guerdon.tasks.nethack.oni", "guerdon.tasks.nethack.score"
 
 NETHACK: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -51,6 +52,9 @@ NETHACK: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 ARRAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{f"AGV-{layout}": ("guerdon.tasks.agv", "AGVWarehouse", {"layout": layout}) for layout in _AGV_LAYOUTS},
+    **{f"Coverage{kind}": ("guerdon.tasks.coverage", f"Coverage{kind}", {}) for kind in _COVERAGE},
+    "FourRooms": ("guerdon.tasks.grid", "FourRooms", {}),
+    "NoisyTV": ("guerdon.tasks.noisy_tv", "NoisyTV", {}),
     "DeepSea": ("guerdon.tasks.deep_sea", "DeepSea", {}),
     "Gardens": ("guerdon.tasks.gardens", "Gardens", {}),
 }
