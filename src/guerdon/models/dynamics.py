@@ -187,13 +187,13 @@ class ActionFeatures(nn.Module):
             yield from (blocks[i] for i in order.tolist())
 
 
-def encode(net: ObservationNet, given: ObservationInput, obs: Mapping[str, Tensor]) -> Tensor:
+def encode(net: nn.Module, given: ObservationInput, obs: Mapping[str, Tensor]) -> Tensor:
     """Features of observations [T+1, B, ...] by key: [T+1, B, size], each computed once."""
     flat = {key: obs[key].flatten(0, 1) for key in given.keys}
     count, shape = next((len(x) for x in flat.values()), 0), obs[given.keys[0]].shape[:2]
     size = CHUNK if given.images or given.symbols else max(1, count)
-    parts = [net(given({k: x[i : i + size] for k, x in flat.items()})) for i in range(0, count, size)]
-    return torch.cat(parts).view(*shape, -1) if parts else flat[given.keys[0]].new_zeros(*shape, net.size)
+    starts = range(0, max(1, count), size)  # an empty batch passes, too, and comes out with its width
+    return torch.cat([net(given({k: x[i : i + size] for k, x in flat.items()})) for i in starts]).unflatten(0, shape)
 
 
 def half_square(error: Tensor) -> Tensor:
