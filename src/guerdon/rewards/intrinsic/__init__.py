@@ -14,6 +14,7 @@ from guerdon.rewards.intrinsic.revd import REVD
 from guerdon.rewards.intrinsic.ride import RIDE
 from guerdon.rewards.intrinsic.rise import RISE
 from guerdon.rewards.intrinsic.rnd import RND
+from guerdon.rewards.intrinsic.submodular import SubmodularReward
 
 __all__ = [
     "DRND",
@@ -30,4 +31,5 @@ __all__ = [
     "BYOLHindsight",
     "Disagreement",
     "PseudoCount",
+    "SubmodularReward",
 ]
