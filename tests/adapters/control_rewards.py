@@ -70,10 +70,21 @@ class Novelty(Reward):
 class Walk(gym.Env):
     """A walk on a short line, which shows place and time: cut after `length` steps, over at 3 or -3."""
 
-    def __init__(self, length: int = 5, *, box: bool = False, dictionary: bool = False, caption: bool = False) -> None:
-        self.length, self.dictionary, self.caption = length, dictionary, caption
+    def __init__(
+        self,
+        length: int = 5,
+        *,
+        box: bool = False,
+        dictionary: bool = False,
+        plain_dictionary: bool = False,
+        caption: bool = False,
+        broken: bool = False,
+    ) -> None:
+        self.length, self.caption, self.broken = length, caption, broken
+        self.texts, self.dictionary = dictionary, dictionary or plain_dictionary
         plain = spaces.Box(-100, 100, (2,), np.float32)
-        self.observation_space = spaces.Dict({"obs": plain, "mission": spaces.Text(9)}) if dictionary else plain
+        texts = {"mission": spaces.Text(9)} if dictionary else {}
+        self.observation_space = spaces.Dict({"obs": plain, **texts}) if self.dictionary else plain
         self.action_space = spaces.Box(-2, 2, (1,), np.float32) if box else spaces.Discrete(3)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
@@ -88,6 +99,6 @@ class Walk(gym.Env):
         return shown, self.place / 2, abs(self.place) >= 3, self.time >= self.length, info
 
     def _shown(self) -> tuple[Any, dict]:
-        shown = np.array([self.place, self.time], np.float32)
+        shown = np.array([np.nan if self.broken and self.time == 1 else self.place, self.time], np.float32)
         info = {"caption": f"at {self.place:.0f}"} if self.caption else {}
-        return ({"obs": shown, "mission": "go"} if self.dictionary else shown), info
+        return ({"obs": shown, **({"mission": "go"} if self.texts else {})} if self.dictionary else shown), info

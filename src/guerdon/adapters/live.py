@@ -205,17 +205,17 @@ class LiveReward:
         """What the reward, as it is now, says of a rollout."""
         return self.reward.evaluate(rollout)
 
-    def finish(self) -> dict[str, float]:
+    def finish(self, scored: Scored | None = None) -> dict[str, float]:
         """Ends the rollout: it is scored, observed and learned from. Returns what to log; nothing without steps.
 
         Means over valid steps of every stage on the way (``stage/<name>/mean``: raw, normalised, ...), of the weighted
         terms (``term/<name>/mean``, with how many were unscored), of the sum and of the task's reward; NaN where
-        nothing was scored. Then what `update` says.
+        nothing was scored. Then what `update` says. `scored` spares a second look at the `window`.
         """
         if not self.steps:
             return {}
         rollout = self.window()
-        scored, valid = self.evaluate(rollout), rollout.valid
+        scored, valid = self.evaluate(rollout) if scored is None else scored, rollout.valid
         means = {"extrinsic": rollout.extrinsic, "total": scored.value}
         means |= {f"term/{name}": term for name, term in scored.terms.items()}
         means |= {f"stage/{name}": stage for name, stage in scored.stages.items()}
