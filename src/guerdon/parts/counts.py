@@ -22,7 +22,7 @@ def digests(obs: Mapping[str, Tensor], keys: Sequence[str]) -> Tensor:
     """
     total = torch.zeros(obs[keys[0]].shape[:2], dtype=torch.int64, device=obs[keys[0]].device)
     for key in keys:
-        total = _mixed(total) + _digest(obs[key].flatten(0, 1).flatten(1)).view(total.shape)
+        total = _mixed(total) + _digest(obs[key].flatten(0, 1)[..., None].flatten(1)).view(total.shape)
     return total
 
 

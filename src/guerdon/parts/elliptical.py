@@ -35,6 +35,8 @@ class EllipticalMemory(nn.Module):
 
     def walk(self, vectors: Tensor, visits: Visits) -> tuple[Tensor, Tensor]:
         """The bonus of each visit, float32 [T+1, B] (0 where there is none), and C^-1 after the rollout."""
+        if not len(vectors):
+            return vectors[..., 0].float(), self.inverse
         x = vectors.double().masked_fill(~visits.there[..., None], 0.0).transpose(0, 1)
         episode, inverse, running = visits.episode.T, self.inverse, torch.zeros_like(visits.episode[:1]).T
         bonus = []
@@ -42,8 +44,7 @@ class EllipticalMemory(nn.Module):
             part, inverse = self._block(rows, numbers, running, inverse)
             bonus.append(part)
             running = numbers[:, -1:]
-        found = torch.cat(bonus, 1) if bonus else x[..., 0]
-        return found.T.float(), inverse
+        return torch.cat(bonus, 1).T.float(), inverse
 
     def _block(self, x: Tensor, episode: Tensor, running: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
         onward, last = (episode == running)[..., None], episode[:, -1:]

@@ -109,7 +109,7 @@ class LifelongMemory(nn.Module):
         """[n, k] squared distances, ascending, of queries [n, d] to the nearest; infinite where fewer are held."""
         held, rows = self.entries[: len(self)], 512
         long = max(k, _ELEMENTS // rows)
-        return torch.cat([self._search(part, held.split(long), k) for part in queries.split(rows)] or [queries[:, :0]])
+        return torch.cat([self._search(part, held.split(long), k) for part in queries.split(rows)])
 
     def _search(self, queries: Tensor, blocks: tuple[Tensor, ...], k: int) -> Tensor:
         best = queries.new_full((len(queries), k), torch.inf)
@@ -146,7 +146,7 @@ def nearest(queries: Tensor, held: Tensor, seen: Tensor | None, k: int, also: Te
     kept = min(k, held.shape[1])
     best = rough.topk(kept, largest=False, sorted=False)
     picked = held.gather(1, best.indices.flatten(1)[..., None].expand(-1, -1, held.shape[2]))
-    exact = (picked.view(*best.indices.shape, -1) - queries[:, :, None]).square().sum(-1)
+    exact = (picked.unflatten(1, best.indices.shape[1:]) - queries[:, :, None]).square().sum(-1)
     exact = exact.masked_fill(best.values.isinf(), torch.inf).sort(-1).values
     return F.pad(exact, (0, k - kept), value=torch.inf)
 

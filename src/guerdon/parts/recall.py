@@ -17,7 +17,8 @@ V = TypeVar("V")
 class Recall(Generic[V]):
     """Holds one value for one rollout, while the weights and buffers it came from stay as they are.
 
-    It is no state: a copy holds nothing. Whoever changes a rollout in place after scoring it finds the old value.
+    It is no state: a copy holds nothing. `forget` when networks learn, for fused optimisers change weights without a
+    trace. Whoever changes a rollout in place after scoring it finds the old value.
     """
 
     def __init__(self) -> None:

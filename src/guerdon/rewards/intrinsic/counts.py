@@ -158,4 +158,5 @@ class PseudoCount(Reward):
     def update(self, experience: Any) -> dict[str, float]:
         """Trains the features of the kNN kind on a Rollout, and passes over anything else."""
         losses = self.net.learn(experience) if self.kind == "knn" and isinstance(experience, Rollout) else {}
+        self.recall.forget()
         return {f"{self.name}/{name}_loss": loss for name, loss in losses.items()}

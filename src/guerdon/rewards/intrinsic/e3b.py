@@ -97,4 +97,5 @@ class E3B(Reward):
     def update(self, experience: Any) -> dict[str, float]:
         """Trains phi on a Rollout, and passes over anything else."""
         losses = self.net.learn(experience) if isinstance(experience, Rollout) else {}
+        self.recall.forget()
         return {f"{self.name}/{name}_loss": loss for name, loss in losses.items()}

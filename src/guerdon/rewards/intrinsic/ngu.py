@@ -38,9 +38,9 @@ class NGU(Reward):
     terminal ones as any other. `observe` takes visits into the memory, `update` trains both networks. The bonus belongs
     to its place in an episode: it scores rollouts of `num_envs` columns only.
 
-    Badia et al., "Never Give Up", 2020, sections 2 and A. The paper gives epsilon as 1e-3 in its text and as 1e-4 in
-    algorithm 1 and its table, where public code takes it from. With k = 10 s never exceeds 3.2, so that its limit of 8
-    does nothing. It differs in that one mean distance is kept for all environments, that the inverse model sees whole
+    Badia et al., "Never Give Up", 2020, section 2 and algorithm 1. The paper gives epsilon as 1e-3 in its text and as
+    1e-4 in its table for Atari, which public code takes. With k = 10 s never exceeds 3.2, so that its limit of 8 does
+    nothing. It differs in that one mean distance is kept for all environments, that both networks learn from whole
     rollouts (paper: the last 5 steps of each sequence), and in its networks. RLLTE pays obs[t]; 0 for the first step of
     an episode; it leaves m out of alpha, which so never falls below 1; it scales both factors by their own deviation
     and by beta, which so counts twice; and its mean distance advances once per rollout.
@@ -51,7 +51,7 @@ class NGU(Reward):
         most: similarity above which nothing is paid (8).
         limit: L, of the life-long factor (5).
         capacity: features held per environment (30,000).
-        features: of the inverse model (32).
+        features: of the inverse model (32: the paper's best on Montezuma's Revenge).
         hidden: dense layers of its features (RLLTE's for vectors).
         random_features: of g (our choice; paper 128).
         lr: of Adam (RLLTE's 1e-3; paper 5e-4).
@@ -147,4 +147,5 @@ class NGU(Reward):
         if not isinstance(experience, Rollout):
             return {}
         losses = self.net.learn(experience) | {"distillation": self.distiller.learn(experience)}
+        self.recall.forget()
         return {f"{self.name}/{name}_loss": loss for name, loss in losses.items()}
