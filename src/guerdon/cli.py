@@ -11,7 +11,7 @@ COMMANDS = {
     "train": ("train:train", "Train a policy on a task by a reward expression"),
     "tune": ("tune:tune", "Train a language model on questions by a reward expression"),
     "evaluate": ("evaluate:evaluate", "Play episodes with a trained policy and say how they went"),
-    "watch": ("watch:watch", "Watch a trained policy play, in the terminal or as an asciicast"),
+    "watch": ("watch:watch", "Watch a trained policy play, in the terminal, as an asciicast or a video"),
     "report": ("report:report", "Write one HTML page on one or more runs"),
     "score": ("score:score", "Score a file of completions by a reward expression"),
     "serve": ("serve:serve", "Serve a reward over HTTP: OpenRLHF, vLLM's shapes, or rows"),
@@ -21,6 +21,7 @@ COMMANDS = {
     "list": ("list:list_", "List every reward: what it pays for, its paper, whether its claim holds"),
     "tasks": ("tasks:tasks", "List the tasks there are"),
     "judge-accuracy": ("judge_accuracy:judge_accuracy", "How well the recorded judge labels captions it has not seen"),
+    "probe": ("probe:probe", "Examine a reward: decay, noise, scale, episodes, cost, agreement with counts"),
     "collapse-step": ("collapse_step:collapse_step", "When a run that is paid by itself stops getting better"),
     "demo": ("demo:demo", "Train on NetHack with and without a language model's feedback, and write the report"),
 }

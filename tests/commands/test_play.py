@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from PIL import Image
 from text_runs import config
 
 from guerdon.cli import main
@@ -64,6 +65,20 @@ def test_a_run_whose_reward_remembers_each_game_plays_with_another_number_of_gam
         assert any(v.numel() > 1 for v in moments.values())
         assert all((now[k] == v).all() for k, v in moments.items() if hasattr(v, "numel"))  # learnt: kept
         assert all(v.shape == (3,) for k, v in now.items() if k.endswith("carried"))
+
+
+def test_watch_films_a_task_that_draws_and_refuses_one_that_does_not(tmp_path, corridor, capsys):
+    few = Config(task="AGV-S-static", learner="PPO(rollout=16)", option=("steps=12",), steps=64, envs=2, workers=0)
+    folder = train(few, tmp_path / "run")
+    main(["watch", str(folder), "--video", str(tmp_path / "episode.gif")])
+    assert "13 pictures" in capsys.readouterr().out  # the first observation's and one a step
+    with Image.open(tmp_path / "episode.gif") as film:
+        assert film.n_frames == 13
+        assert film.size == (400, 400)
+    for run, name, said in ((folder, "episode.avi", "ends in .gif"), (corridor, "episode.gif", "draws no pictures")):
+        with pytest.raises(SystemExit):
+            main(["watch", str(run), "--video", str(tmp_path / name)])
+        assert said in capsys.readouterr().err
 
 
 def test_watch_shows_nethack_s_own_screen_with_terms_and_captions(nethack, tmp_path, capsys):

@@ -181,14 +181,16 @@ def test_movers_do_not_show_in_the_pose():
     assert different
 
 
-def test_dense_progress_adds_up_to_one_at_the_goal():
-    task = placed(speed=1.0, reward="dense")
-    task._far[0] = task._first[0] = 7.0
+@pytest.mark.parametrize("reward", ["dense", "shaped"])
+def test_progress_is_paid_in_metres(reward):
+    task = AGVWarehouse(num_envs=1, layout=ROOM, reward=reward)
+    task.reset(seed=0)
+    task.speed[0] = 1.0
     paid = []
     while not task.over[0]:
         paid.append(float(moved(task).reward[0]))
-    assert paid[0] == pytest.approx(0.1 / 7)
-    assert sum(paid) == pytest.approx(1 + (7.0 - task.episode(0)["distance"]) / 7, abs=1e-5)
+    assert paid[0] == pytest.approx(0.1, abs=1e-3)
+    assert sum(paid) == pytest.approx(1 + 7.0 - task.episode(0)["distance"], abs=0.05 if reward == "shaped" else 1e-5)
 
 
 def test_a_step_cost_adds_up_to_minus_one():
@@ -292,6 +294,7 @@ def test_the_picture_shows_where_things_are():
         ({"layout": Layout(start=(1, 1, 2, 2), goal=(5, 5, 6, 6), shelves=((2.3, 0, 3, 9),))}, "start zone .* shelf"),
         ({"layout": Layout(start=(0.1, 1, 2, 2), goal=(5, 5, 6, 6))}, "start zone .* outer wall"),
         ({"layout": Layout(start=(1, 1, 2, 2), goal=(2, 2, 6, 6))}, "overlap"),
+        ({"layout": Layout(start=(1, 1, 2, 2), goal=(5, 5, 6, 6), tracks=((0, 2.7, 9, 2.7),))}, "runs into the start"),
         ({"layout": Layout(start=(2, 1, 1, 2), goal=(5, 5, 6, 6))}, "x0 <= x1"),
     ],
 )

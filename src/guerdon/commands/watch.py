@@ -22,12 +22,13 @@ def watch(
     greedy: bool = False,
     fps: float = 8.0,
     cast: Path | None = None,
+    video: Path | None = None,
     most_steps: int = 5_000,
 ) -> None:
-    """Watch a run's newest policy play, in the terminal or as an asciicast.
+    """Watch a run's newest policy play, in the terminal, as an asciicast or as a video.
 
-    Below the game stand the step's reward terms and the caption that was paid. With --cast nothing is shown; the file
-    plays with `asciinema play FILE`.
+    Below the game stand the step's reward terms and the caption that was paid. With --cast or --video nothing is shown;
+    a cast plays with `asciinema play FILE`, a video (GIF, WebP or animated PNG) in any browser.
 
     Args:
         run: the run's folder.
@@ -36,24 +37,38 @@ def watch(
         greedy: always take the likeliest action instead of drawing one.
         fps: steps shown a second.
         cast: write an asciicast to this file instead.
+        video: write a moving picture (.gif, .webp, .png) to this file instead, if the task draws any, as AGV-C-static.
         most_steps: stop after so many.
     """
     from guerdon.learners.checkpoint import write_whole
     from guerdon.learners.play import Player
     from guerdon.learners.run import open_run
+    from guerdon.tasks.animation import check_animation, save_animation
+    from guerdon.tasks.array_task import ArrayTask
 
     if fps <= 0:
         raise ValueError(f"--fps must be positive, not {fps}")
+    if video is not None:
+        check_animation(video)
     opened = open_run(run)
     frames: list[str] = []
+    pictures: list[Any] = []
     with Player(opened, envs=1, seed=seed, greedy=greedy, **_screen(opened)) as player:
+        if video is not None:
+            if not isinstance(player.task, ArrayTask):
+                raise ValueError(
+                    f"{opened.config.task} draws no pictures, so there is no --video of it; there is --cast"
+                )
+            pictures.append(player.task.picture())
         totals: dict[str, float] = {}
         ended = 0
         for step, moment in enumerate(player.moments(), 1):
             for name, term in moment.terms.items():
                 totals[name] = totals.get(name, 0.0) + float(term.nan_to_num())
+            if video is not None:
+                pictures.append(player.task.picture())
             frame = _frame(moment, player, step, totals)
-            if cast is None:
+            if cast is None and video is None:
                 sys.stdout.write(CLEAR + frame + "\n")
                 sys.stdout.flush()
                 time.sleep(1 / fps)
@@ -66,6 +81,8 @@ def watch(
                 totals.clear()
             if ended >= episodes or step >= most_steps:
                 break
+    if video is not None:
+        print(f"{save_animation(video, pictures, fps=fps)} pictures in {video}")
     if cast is not None:
         header: dict[str, Any] = {"version": 2, "width": 80, "height": 30, "title": f"{opened.config.task}: {run.name}"}
         events = [json.dumps([round(i / fps, 3), "o", CLEAR + f.replace("\n", "\r\n")]) for i, f in enumerate(frames)]

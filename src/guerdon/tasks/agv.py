@@ -48,8 +48,8 @@ class AGVWarehouse(ArrayTask):
     Args:
         num_envs: vehicles, each in a world of its own.
         layout: "S-static", "C-static", "S-dynamic", "C-dynamic" or a `Layout`.
-        reward: "sparse" as above; "dense" adds the progress in distance to the goal, "shaped" that in driving distance
-            around the shelves, each as a share of the distance at the start. (Undiscounted potentials.)
+        reward: "sparse" as above; "dense" adds the metres by which the step came nearer to the goal, "shaped" those by
+            which the drive there around the shelves became shorter. (Undiscounted potentials.)
         step_cost: pay -1 / steps in every step, too.
         steps: T_max, moves until truncation.
         rays: R of the lidar.
@@ -58,8 +58,8 @@ class AGVWarehouse(ArrayTask):
         mover_velocities: show ``movers``.
 
     Raises:
-        ValueError: start or goal in or too near a shelf, steps or rays below 1, an unknown layout or reward, an action
-            that is not finite.
+        ValueError: start or goal in or too near a shelf, the start within reach of a mover, steps or rays below 1, an
+            unknown layout or reward, an action that is not finite.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class AGVWarehouse(ArrayTask):
             if layout not in LAYOUTS:
                 raise ValueError(f"AGVWarehouse: no layout is called {layout!r}; there are {', '.join(LAYOUTS)}")
             layout = LAYOUTS[layout]
-        layout.check(RADIUS)
+        layout.check(RADIUS, MOVER_RADIUS)
         if rays < 1:
             raise ValueError(f"AGVWarehouse: rays must be at least 1, got {rays}")
         if reward not in ("sparse", "dense", "shaped"):
@@ -106,7 +106,7 @@ class AGVWarehouse(ArrayTask):
         self.hit = np.zeros(num_envs, bool)
         self.visited = np.zeros((int(np.ceil(layout.size[1])), int(np.ceil(layout.size[0]))), bool)
         self._fields: dict[bytes, np.ndarray] = {}
-        self._far, self._first = np.zeros(num_envs), np.ones(num_envs)  # from the goal: now, at the start
+        self._far = np.zeros(num_envs)  # metres to the goal, as `reward` measures them
 
     def movers(self, games: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Places and velocities [n, M, 2] of these games' movers after `time` [n] steps."""
@@ -131,7 +131,6 @@ class AGVWarehouse(ArrayTask):
         self.speed[games], self.hit[games] = 0.0, False
         self.trail[games, 0] = self.place[games]
         self._far[games] = self._distance(games)
-        self._first[games] = np.maximum(self._far[games], CELL)
         self._mark(games)
 
     def _move(self, games: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +150,7 @@ class AGVWarehouse(ArrayTask):
         reward = there.astype(float) - hit - self.step_cost / self.steps
         if self.reward != "sparse":
             before, self._far[games] = self._far[games], self._distance(games)
-            reward += (before - self._far[games]) / self._first[games]
+            reward += before - self._far[games]
         return reward, hit | there
 
     def _show(self) -> dict[str, np.ndarray]:

@@ -40,8 +40,11 @@ class Layout:
         """The tracks as an array [M, 2, 2]: begin and end, x and y."""
         return np.array(self.tracks, float).reshape(-1, 2, 2)
 
-    def check(self, radius: float) -> None:
-        """Raises ValueError unless a vehicle of `radius` fits everywhere in both zones, and these lie apart."""
+    def check(self, radius: float, mover: float) -> None:
+        """Raises ValueError unless a vehicle of `radius` fits everywhere in both zones, and these lie apart.
+
+        Nor may a mover, of radius `mover`, reach a vehicle in the start zone.
+        """
         for name, box in [("start", self.start), ("goal", self.goal), *((f"shelf {b}", b) for b in self.shelves)]:
             if box[0] > box[2] or box[1] > box[3]:
                 raise ValueError(f"{name} of the layout is (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1, not {box}")
@@ -55,6 +58,10 @@ class Layout:
         a, b = self.start, self.goal
         if a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]:
             raise ValueError(f"the zones of start {a} and goal {b} overlap; move them apart")
+        for track, (begin, end) in zip(self.tracks, self.paths, strict=True):
+            way = begin + np.linspace(0.0, 1.0, 1000)[:, None] * (end - begin)
+            if (np.hypot(*np.maximum(np.maximum(a[:2] - way, way - a[2:]), 0.0).T) < radius + mover).any():
+                raise ValueError(f"a mover on the track {track} runs into the start zone {a}; move one of them")
 
     def driving_distance(self, goal: np.ndarray, radius: float) -> np.ndarray:
         """Metres from the middle of each cell [H / CELL, W / CELL] to `goal` [2] around the shelves.
@@ -93,18 +100,18 @@ def look_up(field: np.ndarray, points: np.ndarray) -> np.ndarray:
     return low * (1 - up) + high * up
 
 
-_SIMPLE = ((7.0, 3.0, 8.0, 9.0), (12.0, 8.0, 13.0, 15.0), (4.0, 14.0, 9.0, 15.0))
+_SIMPLE = ((7.0, 2.0, 8.0, 7.0), (12.0, 8.0, 13.0, 15.0), (4.0, 14.0, 9.0, 15.0))
 _AISLES = tuple((float(x), y0, x + 1.0, y1) for y0, y1 in ((2.5, 8.5), (11.0, 17.5)) for x in (3, 6, 9, 12, 15))
 _DEAD_ENDS = ((7.0, 7.5, 9.0, 8.5), (10.0, 16.5, 12.0, 17.5))
 
-_SIMPLE_ENDS = {"start": (2.0, 10.5, 3.5, 12.0), "goal": (8.5, 10.5, 10.0, 12.0), "heading": (-0.8, 0.8)}
+_SIMPLE_ENDS = {"start": (2.0, 8.0, 8.0, 13.0), "goal": (9.0, 9.75, 10.5, 11.25), "heading": (-0.8, 0.8)}
 _COMPLEX_ENDS = {"start": (0.8, 0.8, 2.2, 2.2), "goal": (10.6, 14.0, 11.4, 15.5), "heading": (0.0, np.pi / 2)}
 
 LAYOUTS: dict[str, Layout] = {
     "S-static": Layout(shelves=_SIMPLE, **_SIMPLE_ENDS),
     "C-static": Layout(shelves=_AISLES + _DEAD_ENDS, **_COMPLEX_ENDS),
     "S-dynamic": Layout(
-        shelves=_SIMPLE, tracks=((5.5, 8.0, 5.5, 13.0), (10.5, 4.0, 10.5, 17.0)), **_SIMPLE_ENDS
+        shelves=_SIMPLE, tracks=((8.85, 7.6, 8.85, 13.4), (10.9, 4.0, 10.9, 17.0)), **_SIMPLE_ENDS
     ),
     "C-dynamic": Layout(
         shelves=_AISLES + _DEAD_ENDS,
