@@ -174,6 +174,19 @@ def test_finish_tells_raw_normalised_and_weighted_values_apart():
     assert told.finish() == {}, "there was no step"
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_it_learns_the_same_wherever_environments_are_stepped(mode):
+    told = [live(Normalise(RND(hidden=(8,), fraction=1.0))) for _ in range(2)]
+    logs = []
+    for one, context in zip(told, (mode, torch.enable_grad), strict=True):
+        with context():
+            one.reset(np.zeros((4, 3)))
+            one.step(**STEP)
+            logs.append(one.finish())
+    assert logs[0] == pytest.approx(logs[1])
+    assert told[0].step(**STEP).total == pytest.approx(told[1].step(**STEP).total)
+
+
 def test_unscored_steps_pay_nothing_and_are_counted():
     told = live(Extrinsic(), 2)
     told.reset(np.zeros((2, 3)))
@@ -198,7 +211,7 @@ def test_replayed_steps_are_worth_what_the_reward_says_now():
     assert later.shape == (5,)
     assert abs(later[0] - first[0]) > 1e-3
     assert not live(Novelty()).replayable
-    with pytest.raises(ValueError, match="Novelty pays a step by its place"):
+    with pytest.raises(ValueError, match="Novelty looks at a step in its place"):
         live(Novelty()).again(*[np.zeros((1, 3))] * 6)
 
 

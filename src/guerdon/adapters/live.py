@@ -205,12 +205,14 @@ class LiveReward:
         """What the reward, as it is now, says of a rollout."""
         return self.reward.evaluate(rollout)
 
-    def finish(self, scored: Scored | None = None) -> dict[str, float]:
+    @torch.inference_mode(False)
+    def finish(self, scored: Scored | None = None, *, learn: bool = True) -> dict[str, float]:
         """Ends the rollout: it is scored, observed and learned from. Returns what to log; nothing without steps.
 
         Means over valid steps of every stage on the way (``stage/<name>/mean``: raw, normalised, ...), of the weighted
         terms (``term/<name>/mean``, with how many were unscored), of the sum and of the task's reward; NaN where
         nothing was scored. Then what `update` says. `scored` spares a second look at the `window`.
+        Without `learn` the reward only observes.
         """
         if not self.steps:
             return {}
@@ -222,19 +224,20 @@ class LiveReward:
         logs = {f"{name}/mean": float(value[valid].nanmean()) for name, value in means.items()}
         logs |= {f"term/{name}/unscored": float(term[valid].isnan().sum()) for name, term in scored.terms.items()}
         self.reward.observe(rollout)
-        logs |= self.reward.update(rollout)
+        if learn:
+            with torch.enable_grad():  # collectors step environments without
+                logs |= self.reward.update(rollout)
         self._first, self._rows, self.steps = self._rows[-1], [], 0
         return logs
 
-    def again(
+    def single_steps(
         self, obs: Any, action: Any, extrinsic: Any, terminated: Any, truncated: Any, next_obs: Any
-    ) -> np.ndarray:
-        """float32 [N]: what N replayed steps are worth by now, 0 where unscored.
-
-        Raises ValueError if not `replayable`; else as `step`.
-        """
+    ) -> Rollout:
+        """N steps of a replay buffer as a rollout [1, N]."""
         if not self.replayable:
-            raise ValueError(f"{self.reward.name} pays a step by its place in an episode: it cannot be scored again")
+            raise ValueError(
+                f"{self.reward.name} looks at a step in its place in an episode, not out of a replay buffer"
+            )
         before, after = self.arrays.obs(obs, None), self.arrays.obs(next_obs, None)
         n = len(next(iter(before.values())))
         earned, ended, cut = (
@@ -243,7 +246,14 @@ class LiveReward:
         )
         step: Any = _stack([self._step(self.arrays.action(action, n), earned, ended, cut, torch.ones_like(ended))])
         rollout = Rollout(obs=TensorDict(_stack([before, after]), [2, n]), **step)
-        return _array(self.evaluate(rollout.to(self.device)).value[0].nan_to_num(nan=0.0))  # type: ignore[arg-type]
+        return rollout.to(self.device)  # type: ignore[return-value]
+
+    def again(self, *steps: Any) -> np.ndarray:
+        """float32 [N]: what N replayed steps (see `single_steps`) are worth by now, 0 where unscored.
+
+        Raises ValueError if not `replayable`; else as `step`.
+        """
+        return _array(self.evaluate(self.single_steps(*steps)).value[0].nan_to_num(nan=0.0))
 
     def state_dict(self) -> dict[str, Any]:
         """The reward's state and the captions it speaks of; steps since the last `finish` are not in it."""
