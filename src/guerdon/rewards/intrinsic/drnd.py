@@ -72,7 +72,7 @@ class DRND(Reward):
         target_hidden: Sequence[int] | None = None,
         lr: float = 1e-4,
         batch_size: int = 256,
-        epochs: int = 1,
+        epochs: int = 4,
         fraction: float = 0.25,
         keys: Sequence[str] | None = None,
         clip: float = 5.0,

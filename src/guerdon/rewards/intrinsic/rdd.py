@@ -54,7 +54,7 @@ class RDD(Reward):
         target_hidden: Sequence[int] | None = None,
         lr: float = 1e-4,
         batch_size: int = 256,
-        epochs: int = 1,
+        epochs: int = 4,
         fraction: float = 0.25,
         keys: Sequence[str] | None = None,
         clip: float = 5.0,

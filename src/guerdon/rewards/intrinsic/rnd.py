@@ -33,7 +33,7 @@ class RND(Reward):
         target_hidden: of the random network; None takes `hidden` (release: none, after the convolutions).
         lr: of Adam (release: 1e-4).
         batch_size: of a training step (our choice).
-        epochs: passes over a rollout (our choice; release 4).
+        epochs: passes over a rollout (release: 4).
         fraction: of the steps that a pass keeps (release 0.25, for 128 environments).
         keys: of the observation; None means all. Leave out what never comes again, such as a clock.
         clip: of standardised observations (release 5).
@@ -57,7 +57,7 @@ class RND(Reward):
         target_hidden: Sequence[int] | None = None,
         lr: float = 1e-4,
         batch_size: int = 256,
-        epochs: int = 1,
+        epochs: int = 4,
         fraction: float = 0.25,
         keys: Sequence[str] | None = None,
         clip: float = 5.0,
