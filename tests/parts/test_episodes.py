@@ -1,6 +1,5 @@
 import pytest
 import samples
-import torch
 
 from guerdon.parts.episodes import RunningEpisodes
 

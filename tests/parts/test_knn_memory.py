@@ -103,7 +103,7 @@ def test_nothing_held_is_infinitely_far():
 def test_a_vector_far_from_the_origin_is_at_no_distance_from_itself():
     """|a|^2 - 2 a b + |b|^2 in float32 would be off by some hundreds here."""
     x = torch.tensor([[[1e4, 1e4], [1e4, 1e4 + 1]]])
-    assert nearest(x, x, None, 2)[0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
+    assert nearest(x, x, 2)[0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
 
 
 @pytest.mark.parametrize(

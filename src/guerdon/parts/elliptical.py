@@ -37,10 +37,10 @@ class EllipticalMemory(nn.Module):
         """The bonus of each visit, float32 [T+1, B] (0 where there is none), and C^-1 after the rollout."""
         if not len(vectors):
             return vectors[..., 0].float(), self.inverse
-        x = vectors.double().masked_fill(~visits.there[..., None], 0.0).transpose(0, 1)
+        x = (vectors * visits.there[..., None]).transpose(0, 1).contiguous().double()
         episode, inverse, running = visits.episode.T, self.inverse, torch.zeros_like(visits.episode[:1]).T
-        bonus = []
-        for rows, numbers in zip(x.split(_BLOCK, 1), episode.split(_BLOCK, 1), strict=True):
+        bonus, blocks = [], -(-len(vectors) // (_BLOCK + 1))  # a rollout of _BLOCK steps shows one observation more
+        for rows, numbers in zip(x.tensor_split(blocks, 1), episode.tensor_split(blocks, 1), strict=True):
             part, inverse = self._block(rows, numbers, running, inverse)
             bonus.append(part)
             running = numbers[:, -1:]

@@ -12,6 +12,7 @@ from guerdon.parts.episodes import Visits
 from guerdon.parts.growing import grown
 
 _ELEMENTS = 1 << 20  # distances worked out at a time: what a core's cache likes
+_LATE = 1 << 40  # beyond any ordinal
 
 
 class EpisodicMemory(nn.Module):
@@ -42,24 +43,27 @@ class EpisodicMemory(nn.Module):
 
         Infinite where there are fewer than k. Vectors [T+1, B, d] see those of the same rollout before them, too.
         """
-        ordinal = visits.ordinal + torch.where(visits.episode == 0, self.count, 0)
-        held, steps = self.entries.shape[1], len(vectors)
-        wide = max(1, _ELEMENTS // max(1, steps * (held + steps)))
+        used, steps = min(self.entries.shape[1], int(self.count.max())), len(vectors)
+        wide = max(1, _ELEMENTS // max(1, steps * (used + steps)))
         found = [
-            self._search(vectors[:, b : b + wide].transpose(0, 1), visits, ordinal, slice(b, b + wide), k)
+            self._search(vectors[:, b : b + wide].transpose(0, 1), visits, slice(b, b + wide), used, k)
             for b in range(0, vectors.shape[1], wide)
         ]
         return torch.cat(found).transpose(0, 1)
 
-    def _search(self, queries: Tensor, visits: Visits, ordinal: Tensor, rows: slice, k: int) -> Tensor:
-        there, episode, mine = (x[:, rows].T for x in (visits.there, visits.episode, ordinal))
-        count, oldest = self.count[rows, None], (mine - self.capacity).clamp(min=0)
-        slot = torch.arange(self.entries.shape[1], device=queries.device)
+    def _search(self, queries: Tensor, visits: Visits, rows: slice, used: int, k: int) -> Tensor:
+        there, episode, ordinal = (x[:, rows].T for x in visits)
+        count, carried = self.count[rows, None], episode == 0
+        ordinal = ordinal + count * carried
+        oldest = (ordinal - self.capacity).clamp(min=0)
+        slot = torch.arange(used, device=queries.device)
         held = count - 1 - (count - 1 - slot) % self.capacity  # ordinals of what the ring holds; negative where nothing
-        old = (episode == 0)[:, :, None] & (held[:, None] >= oldest[:, :, None])
-        new = (episode[:, :, None] == episode[:, None]) & there[:, None] & (mine[:, None] < mine[:, :, None])
-        new &= mine[:, None] >= oldest[:, :, None]
-        return nearest(queries, torch.cat([self.entries[rows], queries], 1), torch.cat([old, new], 2), k)
+        hidden = torch.empty(*episode.shape, used + len(visits.there), dtype=torch.bool, device=queries.device)
+        torch.lt(held[:, None], torch.where(carried, oldest, _LATE)[..., None], out=hidden[..., :used])
+        place = (episode * _LATE + ordinal).masked_fill(~there, -1)[:, None]
+        since, mine = (episode * _LATE + oldest)[..., None], (episode * _LATE + ordinal)[..., None]
+        torch.logical_or(place < since, place >= mine, out=hidden[..., used:])
+        return nearest(queries, torch.cat([self.entries[rows, :used], queries], 1), k, hidden)
 
     def add(self, vectors: Tensor, visits: Visits) -> None:
         """Takes in the visits of each environment's last episode, once per rollout."""
@@ -114,7 +118,7 @@ class LifelongMemory(nn.Module):
     def _search(self, queries: Tensor, blocks: tuple[Tensor, ...], k: int) -> Tensor:
         best = queries.new_full((len(queries), k), torch.inf)
         for block in blocks:
-            found = nearest(queries[None], block[None], None, k)[0]
+            found = nearest(queries[None], block[None], k)[0]
             best = torch.cat([best, found], 1).topk(k, largest=False).values
         return best
 
@@ -131,18 +135,17 @@ class LifelongMemory(nn.Module):
         super()._load_from_state_dict(state, prefix, *more)
 
 
-def nearest(queries: Tensor, held: Tensor, seen: Tensor | None, k: int, also: Tensor | None = None) -> Tensor:
+def nearest(queries: Tensor, held: Tensor, k: int, hidden: Tensor | None = None) -> Tensor:
     """[B, n, k] squared distances, ascending, from queries [B, n, d] to the nearest of vectors [B, m, d].
 
-    Only those that are ``seen`` [B, n, m], and in `also` [n, m], count; infinite where there are fewer than k. A
-    product of matrices finds the candidates. Their distances are worked out anew, for the product's cancel where two
-    vectors are close.
+    Those that are `hidden` [B, n, m] do not count; infinite where there are fewer than k. A product of matrices finds
+    the candidates. Their distances are worked out anew, for the product's cancel where two vectors are close.
     """
     centre = queries.mean(1, keepdim=True)
     near, far = queries - centre, held - centre
     rough = torch.baddbmm(far.square().sum(-1)[:, None], near, far.mT, alpha=-2)  # + |query|^2, the same in its row
-    if seen is not None:
-        rough.masked_fill_(~(seen if also is None else seen & also), torch.inf)
+    if hidden is not None:
+        rough.masked_fill_(hidden, torch.inf)
     kept = min(k, held.shape[1])
     best = rough.topk(kept, largest=False, sorted=False)
     picked = held.gather(1, best.indices.flatten(1)[..., None].expand(-1, -1, held.shape[2]))

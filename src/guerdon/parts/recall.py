@@ -22,11 +22,11 @@ class Recall(Generic[V]):
     """
 
     def __init__(self) -> None:
-        self._held: tuple[weakref.ref[Any], int, V] | None = None
+        self._held: tuple[weakref.ref[Any], tuple[tuple[int, int], ...], V] | None = None
 
     def of(self, rollout: Rollout, module: nn.Module, work_out: Callable[[], V]) -> V:
         """The value for `rollout`, worked out if it is another one or `module` has changed."""
-        version = sum(t._version for t in chain(module.parameters(), module.buffers()))
+        version = tuple((t.data_ptr(), t._version) for t in chain(module.parameters(), module.buffers()))
         if self._held is not None and self._held[0]() is rollout and self._held[1] == version:
             return self._held[2]
         value = work_out()

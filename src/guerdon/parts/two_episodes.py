@@ -38,11 +38,10 @@ class TwoEpisodes(nn.Module):
         """
         held, episode = self._joined(vectors, visits)
         mine, queries = visits.episode.T[..., None], vectors.transpose(0, 1)
-        earlier = torch.ones(len(vectors), held.shape[1], dtype=torch.bool, device=held.device)
-        earlier[:, self.entries.shape[1] :].tril_(-1)
-        inside, outside = (
-            nearest(queries, held, episode[:, None] == mine - back, k, also) for back, also in ((0, earlier), (1, None))
-        )
+        later = torch.ones(len(vectors), held.shape[1], dtype=torch.bool, device=held.device)
+        later = later.triu(self.entries.shape[1])  # itself included
+        inside = nearest(queries, held, k, (episode[:, None] != mine) | later)
+        outside = nearest(queries, held, k, episode[:, None] != mine - 1)
         return inside.transpose(0, 1), outside.transpose(0, 1)
 
     def add(self, vectors: Tensor, visits: Visits) -> None:

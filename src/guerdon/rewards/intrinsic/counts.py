@@ -88,7 +88,7 @@ class PseudoCount(Reward):
         self, spec: Spec, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None
     ) -> None:
         made: dict[str, Any] = {"keys": self.keys, "reader": self.name}
-        self.recall: Recall[Tensor] = Recall()
+        self.recall: Recall[tuple[Tensor, Tensor]] = Recall()
         if self.episodic:
             self.episodes = RunningEpisodes(spec.num_envs, self.name).to(device)
         if self.kind == "knn":
@@ -107,9 +107,9 @@ class PseudoCount(Reward):
 
     @torch.no_grad()
     def score(self, experience: Rollout, **needed: Any) -> Tensor:
-        visits, seen = self._visits(experience), self._seen(experience)
+        visits = self._visits(experience)
+        seen, squares = self._seen(experience, visits)
         if self.kind == "knn":
-            squares = self._squares(seen, visits)
             paid = self.kernel.similarity(squares, visits.there, running=self.episodic).pow(-2 * self.power)
         else:
             paid = (self.counts.before(seen, visits) + 1).float().pow(-self.power)
@@ -121,29 +121,30 @@ class PseudoCount(Reward):
         there = torch.cat([rollout.valid.new_zeros(1, rollout.shape[1]), rollout.valid]).bool()
         return Visits(there, *torch.zeros(2, *there.shape, dtype=torch.int64, device=there.device))
 
-    def _seen(self, rollout: Rollout) -> Tensor:
-        """What stands for each observation: a number [T+1, B], or features [T+1, B, d]."""
-        return self.recall.of(rollout, self, lambda: self._look(rollout))
+    def _seen(self, rollout: Rollout, visits: Visits) -> tuple[Tensor, Tensor]:
+        """What stands for each observation: a number [T+1, B], or features [T+1, B, d] and squares [T+1, B, k]."""
+        return self.recall.of(rollout, self, lambda: self._look(rollout, visits))
 
-    def _look(self, rollout: Rollout) -> Tensor:
+    def _look(self, rollout: Rollout, visits: Visits) -> tuple[Tensor, Tensor]:
         if self.kind == "knn":
-            return self.net.encode(rollout.obs)
+            features = self.net.encode(rollout.obs)
+            if isinstance(self.memory, EpisodicMemory):
+                return features, self.memory.nearest(features, visits, self.k)
+            return features, self.memory.nearest(features.flatten(0, 1), self.k).view(*features.shape[:2], self.k)
         if self.kind == "hashed":
-            return self.hash.of(rollout.obs)
-        for key in self.given.keys:
-            self.given.checked(key, rollout.obs[key].flatten(0, 1))
-        return digests(rollout.obs, self.given.keys)
-
-    def _squares(self, features: Tensor, visits: Visits) -> Tensor:
-        if isinstance(self.memory, EpisodicMemory):
-            return self.memory.nearest(features, visits, self.k)
-        return self.memory.nearest(features.flatten(0, 1), self.k).view(*features.shape[:2], self.k)
+            numbers = self.hash.of(rollout.obs)
+        else:
+            for key in self.given.keys:
+                self.given.checked(key, rollout.obs[key].flatten(0, 1))
+            numbers = digests(rollout.obs, self.given.keys)
+        return numbers, numbers.new_zeros(0)
 
     @torch.no_grad()
     def observe(self, rollout: Rollout) -> None:
-        visits, seen = self._visits(rollout), self._seen(rollout)
+        visits = self._visits(rollout)
+        seen, squares = self._seen(rollout, visits)
         if self.kind == "knn":
-            self.kernel.advance(self._squares(seen, visits), visits.there)
+            self.kernel.advance(squares, visits.there)
             if isinstance(self.memory, EpisodicMemory):
                 self.memory.add(seen, visits)
             else:
