@@ -5,6 +5,7 @@ from guerdon.learners.dpo import DPO
 from guerdon.learners.ppo import PPO
 from guerdon.learners.samplers import GroupSampler
 from guerdon.learners.stored_groups import StoredGroups
+from guerdon.learners.subpo import SubPO
 from guerdon.learners.text import TextLearner
 
-__all__ = ["DPO", "PPO", "Descent", "GroupSampler", "StoredGroups", "TextLearner"]
+__all__ = ["DPO", "PPO", "Descent", "GroupSampler", "StoredGroups", "SubPO", "TextLearner"]

@@ -157,7 +157,10 @@ class SubPO:
             self._precondition(obs, valid)
         self.optimiser.step()
         self.epoch += 1
-        return {"subpo/entropy": float(entropy.detach()[valid].mean()), "subpo/deviation": float(advantage[valid].std())}
+        return {
+            "subpo/entropy": float(entropy.detach()[valid].mean()),
+            "subpo/deviation": float(advantage[valid].std()),
+        }
 
     @torch.no_grad()
     def _precondition(self, obs: Any, valid: Tensor) -> None:
@@ -165,12 +168,11 @@ class SubPO:
         table: Any = self.policy
         visits = torch.zeros(table.logits.shape[:-1], device=self.device)
         visits.index_put_(table.index(obs), valid.float(), accumulate=True)
-        p = table.logits.softmax(-1)
-        fisher = torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
+        p = table.logits.double().softmax(-1)
+        fisher = torch.diag_embed(p) - p[..., :, None] * p[..., None, :] + self.damping * torch.eye(p.shape[-1]).to(p)
         gradient = table.logits.grad / (visits / visits.sum()).clamp(min=1e-12)[..., None]  # 0 where nobody was
-        table.logits.grad = torch.linalg.solve(
-            fisher + self.damping * torch.eye(p.shape[-1], device=self.device), gradient
-        )
+        gradient = gradient.double() - gradient.double().mean(-1, keepdim=True)  # no rounding in its kernel
+        table.logits.grad = torch.linalg.solve(fisher, gradient).to(table.logits.dtype)
 
     def iterate(self) -> dict[str, float]:
         """Plays, has it paid, learns; the means over the finished episodes and what `learn` logs."""
