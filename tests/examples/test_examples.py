@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import math
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from references import peers
 
 from guerdon.parts.pretrained import load_pretrained
 
@@ -72,6 +74,44 @@ def test_openrlhf():
     made = reward_func(queries, ["What is a half?"] * 2, ["1/2", "1/2"])
     assert made["rewards"].tolist() == pytest.approx([0.8, 0.0])
     assert made["extra_logs"]["MathVerify"].tolist() == pytest.approx([0.8, 0.0])
+
+
+def test_gymnasium_novelty():
+    example = load("gymnasium_novelty")
+    found = {
+        reward: example.main(example.Args(reward=reward, map="4x4", envs=4, steps=400))
+        for reward in ("Extrinsic()", "Extrinsic() + 0.1 * PseudoCount()")
+    }
+    alone, novel = found.values()
+    assert novel["places visited"] > alone["places visited"]
+    assert novel["paid"] > novel["prizes"]
+    assert novel["term/PseudoCount/mean"] > 0
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_sb3_novelty(tmp_path, algorithm):
+    pytest.importorskip("stable_baselines3")
+    example = load("sb3_novelty")
+    model = example.main(example.Args(algorithm=algorithm, envs=2, steps=160, length=32, out=tmp_path))
+    assert float(model.guerdon.live.reward.state_dict()["rewards.1.rewards.0.moments.count"]) >= 128
+    assert (tmp_path / "model.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("peer", "example", "log"),
+    [
+        ("torchrl", "torchrl_novelty", "total/mean"),
+        ("imitation", "imitation_novelty", "RND/loss"),
+        ("rllte", "rllte_novelty", "RND/loss"),
+    ],
+)
+def test_examples_of_libraries_in_folders_of_their_own(tmp_path, peer, example, log):
+    steps = ("--steps", "256", "--length", "32", "--envs", "2")
+    made = peers.run(peer, EXAMPLES / f"{example}.py", *steps, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    numbers = re.findall(rf"{log} +(\S+)", made.stdout)
+    assert numbers
+    assert all(math.isfinite(float(number)) for number in numbers)
 
 
 def test_the_model_that_the_trl_example_trains_may_be_trained():
