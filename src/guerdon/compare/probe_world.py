@@ -65,8 +65,8 @@ class ProbeWorld:
         return self.rollout(torch.arange(ENVS) + turn[:, None], torch.where(turn[:-1] == 0, RIGHT, LEFT)[:, None])
 
     def twice(self, steps: int = 8, *, terminal: bool = False) -> Rollout:
-        """The same walk to the right in two episodes, cut off or `terminal`; between them the step that only resets."""
-        walk = torch.arange(steps + 1)
+        """The same walk to the last place in two episodes, cut off or `terminal`, with the step that only resets."""
+        walk = torch.arange(STATES - 1 - steps, STATES)
         place = torch.cat([walk, walk])[:, None].expand(-1, ENVS)
         action = torch.full((2 * steps + 1, 1), RIGHT)
         return self.rollout(place, action, ends=[steps - 1], terminal=terminal)

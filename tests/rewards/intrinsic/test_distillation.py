@@ -107,7 +107,7 @@ def test_the_mean_of_sixteen_draws_is_at_a_squared_distance_of_four() -> None:
     made = built(RDD(), VECTORS)
     made.spread.fill_(1.0)
     targets = torch.randn(1, 10_000, 64, generator=torch.Generator().manual_seed(1))
-    mean = torch.stack([made._draw(targets) for _ in range(16)]).mean(0)
+    mean = torch.stack([made.draw(targets) for _ in range(16)]).mean(0)
     assert float((mean - targets[0]).square().sum(-1).mean()) == pytest.approx(64 / 16, abs=0.1)
 
 
@@ -115,7 +115,7 @@ def test_rdd_counts_the_draws_that_its_predictor_has_averaged() -> None:
     made, seen = built(RDD(features=512), VECTORS), vectors()
     made.observe(seen)
     targets = made.net.compare(seen).targets
-    mean = torch.stack([made._draw(targets) for _ in range(25)]).mean(0)
+    mean = torch.stack([made.draw(targets) for _ in range(25)]).mean(0)
     made.net.compare = lambda _: Compared(mean, targets)
     assert float(made.pseudo_count(seen).median()) == pytest.approx(25, rel=0.1)
 

@@ -106,9 +106,10 @@ class DRND(Reward):
 
     def update(self, experience: Any) -> dict[str, float]:
         """Trains the predictor on a Rollout, and passes over anything else."""
-        return {f"{self.name}/loss": self.net.learn(experience, self._draw)} if isinstance(experience, Rollout) else {}
+        return {f"{self.name}/loss": self.net.learn(experience, self.draw)} if isinstance(experience, Rollout) else {}
 
-    def _draw(self, targets: Tensor) -> Tensor:
+    def draw(self, targets: Tensor) -> Tensor:
+        """What the predictor is to learn now: for each observation one of the targets [N, n, k], drawn by chance."""
         chosen = torch.randint(len(targets), (targets.shape[1],), generator=self.rng).to(targets.device)
         return targets[chosen, torch.arange(len(chosen), device=targets.device)]
 

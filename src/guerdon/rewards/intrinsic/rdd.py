@@ -100,9 +100,10 @@ class RDD(Reward):
 
     def update(self, experience: Any) -> dict[str, float]:
         """Trains the predictor on a Rollout, with a new draw each time, and passes over anything else."""
-        return {f"{self.name}/loss": self.net.learn(experience, self._draw)} if isinstance(experience, Rollout) else {}
+        return {f"{self.name}/loss": self.net.learn(experience, self.draw)} if isinstance(experience, Rollout) else {}
 
-    def _draw(self, targets: Tensor) -> Tensor:
+    def draw(self, targets: Tensor) -> Tensor:
+        """What the predictor is to learn now: a fresh c [n, k] around f, from ``Distiller.compare``'s targets."""
         noise = torch.randn(targets[0].shape, generator=self.rng).to(targets.device)
         return targets[0] + self.sigma * self.spread * noise
 
