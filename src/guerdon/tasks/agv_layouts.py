@@ -104,14 +104,14 @@ _SIMPLE = ((7.0, 2.0, 8.0, 7.0), (12.0, 8.0, 13.0, 15.0), (4.0, 14.0, 9.0, 15.0)
 _AISLES = tuple((float(x), y0, x + 1.0, y1) for y0, y1 in ((2.5, 8.5), (11.0, 17.5)) for x in (3, 6, 9, 12, 15))
 _DEAD_ENDS = ((7.0, 7.5, 9.0, 8.5), (10.0, 16.5, 12.0, 17.5))
 
-_SIMPLE_ENDS = {"start": (2.0, 8.0, 8.0, 13.0), "goal": (9.0, 9.75, 10.5, 11.25), "heading": (-0.8, 0.8)}
-_COMPLEX_ENDS = {"start": (0.8, 0.8, 2.2, 2.2), "goal": (10.6, 14.0, 11.4, 15.5), "heading": (0.0, np.pi / 2)}
+_SIMPLE_ENDS = {"start": (7.0, 10.0, 8.5, 11.0), "goal": (9.5, 10.0, 10.0, 11.0), "heading": (-0.4, 0.4)}
+_COMPLEX_ENDS = {"start": (0.8, 0.8, 2.2, 2.2), "goal": (7.6, 5.0, 8.4, 6.5), "heading": (0.0, np.pi / 2)}
 
 LAYOUTS: dict[str, Layout] = {
     "S-static": Layout(shelves=_SIMPLE, **_SIMPLE_ENDS),
     "C-static": Layout(shelves=_AISLES + _DEAD_ENDS, **_COMPLEX_ENDS),
     "S-dynamic": Layout(
-        shelves=_SIMPLE, tracks=((8.85, 7.6, 8.85, 13.4), (10.9, 4.0, 10.9, 17.0)), **_SIMPLE_ENDS
+        shelves=_SIMPLE, tracks=((9.35, 8.0, 9.35, 13.2), (10.9, 4.0, 10.9, 17.0)), **_SIMPLE_ENDS
     ),
     "C-dynamic": Layout(
         shelves=_AISLES + _DEAD_ENDS,
@@ -122,5 +122,5 @@ LAYOUTS: dict[str, Layout] = {
         **_COMPLEX_ENDS,
     ),
 }  # fmt: skip
-"""Simple (3 shelves) and complex (12 shelves: aisles two metres wide, two of them dead ends, the goal in one), each
-without and with movers (2 and 5)."""
+"""Simple (3 shelves, the goal ahead in the open, 1 to 3 m away) and complex (12 shelves: aisles two metres wide, two of
+them dead ends, the goal in one, 11 m away), each without and with movers (2 and 5)."""
