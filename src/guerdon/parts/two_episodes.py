@@ -27,6 +27,8 @@ class TwoEpisodes(nn.Module):
 
     def __init__(self, num_envs: int, size: int, capacity: int) -> None:
         super().__init__()
+        if capacity < 1:
+            raise ValueError(f"a memory holds at least one vector, got a capacity of {capacity}")
         self.capacity = capacity
         self.register_buffer("entries", torch.zeros(num_envs, 0, size))
         self.register_buffer("episode", torch.full((num_envs, 0), _NONE))
