@@ -58,4 +58,4 @@ class ActionCode:
         return torch.stack([F.cross_entropy(logits, c, reduction="none") for logits, c in parts]).sum(0)
 
     def _chosen(self, action: Tensor) -> Tensor:
-        return action.long().reshape(len(action), -1) - self.start.to(action.device)
+        return action.long().reshape(len(action), len(self.parts)) - self.start.to(action.device)

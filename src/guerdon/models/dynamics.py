@@ -141,7 +141,7 @@ class ActionFeatures(nn.Module):
         """What f makes of features [T, B, features] and actions [T, B, ...]. Raises ValueError without an f."""
         if self.forward_model is None:
             raise ValueError(f"{self.given.reader} has no forward model: give it a forward_weight")
-        code = self.code(action.flatten(0, 1)).view(*action.shape[:2], -1)
+        code = self.code(action.flatten(0, 1)).unflatten(0, action.shape[:2])
         return self.forward_model(features, code)
 
     def observe(self, rollout: Rollout) -> None:

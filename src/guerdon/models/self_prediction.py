@@ -115,7 +115,7 @@ class SelfPrediction(nn.Module):
 
     def beliefs(self, rollout: Rollout, starts: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """(b_0 ... b_T-1 [T, B, belief], coded actions [T, B, a]); `before` [B, belief + a] is what came before."""
-        code = self.code(rollout.action.flatten(0, 1)).view(*rollout.shape, -1)
+        code = self.code(rollout.action.flatten(0, 1)).unflatten(0, rollout.shape)
         belief, action = before.split([self.belief, self.code.size], -1)
         last = torch.cat([action[None], code])[:-1].masked_fill(starts[..., None], 0.0)
         x = torch.cat([last, encode(self.net, self.given, {k: rollout.obs[k][:-1] for k in self.given.keys})], -1)

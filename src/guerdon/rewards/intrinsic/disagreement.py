@@ -91,7 +91,8 @@ class Disagreement(Reward):
     def score(self, experience: Rollout, **needed: Any) -> Tensor:
         features = encode(self.net, self.given, experience.obs)[:-1].flatten(0, 1)
         guesses = self.ensemble(features, self.code(experience.action.flatten(0, 1)))
-        return guesses.var(0, correction=0).sum(-1).view(experience.shape)
+        spread = (guesses - guesses.mean(0)).square().sum(-1)  # faster than guesses.var(0), whose members lie far apart
+        return spread.mean(0).view(experience.shape)
 
     def observe(self, rollout: Rollout) -> None:
         self.given.observe(next_obs(rollout.obs, self.given.keys), rollout.valid.bool().flatten())

@@ -7,6 +7,7 @@ from guerdon.rewards.shaping.count_gate import CountGate
 from guerdon.rewards.shaping.extrinsic import Extrinsic
 from guerdon.rewards.shaping.length import ShortPenalty
 from guerdon.rewards.shaping.normalise import Normalise
+from guerdon.rewards.shaping.prioritise import Prioritise
 from guerdon.rewards.shaping.reference_kl import ReferenceKL
 from guerdon.rewards.shaping.repetition import RepetitionPenalty
 
@@ -17,6 +18,7 @@ __all__ = [
     "CountGate",
     "Extrinsic",
     "Normalise",
+    "Prioritise",
     "ReferenceKL",
     "RepetitionPenalty",
     "ShortPenalty",
