@@ -98,7 +98,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "total F": {"credit": total},
     "prefix, no baseline": {"credit": prefix},
     "prefix": {"credit": prefix_baseline},
-    "natural gradient": {"natural": True},
 }
 
 
@@ -151,7 +150,8 @@ def planned(task: CoverageGrid) -> float:
     at = torch.tensor([task.first])
     state = f.add(f.reset(1), at)
     for done in range(0, task.horizon, LOOK_AHEAD):
-        ways = torch.cartesian_prod(*[torch.arange(moves.shape[1])] * min(LOOK_AHEAD, task.horizon - done))
+        n = min(LOOK_AHEAD, task.horizon - done)
+        ways = torch.cartesian_prod(*[torch.arange(moves.shape[1])] * n).view(-1, n)
         ahead, cell = {k: v.expand(len(ways), *v.shape[1:]) for k, v in state.items()}, at.expand(len(ways))
         for action in ways.T:
             cell = moves[cell, action]
