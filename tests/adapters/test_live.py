@@ -153,7 +153,10 @@ def test_an_episode_cut_short_by_a_reset_counts_as_truncated():
     told.finish()
     told.reset(np.zeros((1, 3)))
     assert told.step([0], np.ones((1, 3)), [0.0], [False], [False]).total == [1.0], "a new episode remembers nothing"
-    assert told.window().truncated.tolist() == [[True], [False]]
+    made = told.window()
+    assert made.truncated.tolist() == [[True], [False], [False]], "an end as NEXT_STEP has it, a reset, and the step"
+    assert made.valid.tolist() == [[False], [False], [True]]
+    assert made.obs["obs"][:, 0, 0].tolist() == [1, 1, 0, 1]
 
 
 def test_finish_tells_raw_normalised_and_weighted_values_apart():

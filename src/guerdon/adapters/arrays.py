@@ -85,3 +85,18 @@ def _tensor(value: Any, dtype: Any) -> Tensor:
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     return torch.from_numpy(np.array(value, dtype=dtype))
+
+
+def stack(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """One tensor a key, with the rows along its first dimension."""
+    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def where(mask: Tensor, yes: dict[str, Tensor], no: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The rows [B, ...] of `yes` where `mask` [B] is True, those of `no` elsewhere."""
+    return {k: torch.where(mask.view(-1, *[1] * (no[k].ndim - 1)), yes[k], no[k]) for k in no}
+
+
+def array(value: Tensor) -> np.ndarray:
+    """A copy that is the caller's to change."""
+    return value.cpu().numpy().copy()

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from tensordict import TensorDict
 from torch import Tensor
 
-from guerdon.adapters.arrays import Arrays
+from guerdon.adapters.arrays import Arrays, array, stack, where
 from guerdon.adapters.captions import CaptionCounts
 from guerdon.expression import parse_reward
 from guerdon.parts.caption_table import CaptionTable
@@ -53,7 +53,9 @@ class LiveReward:
 
     `finish` ends a rollout, as guerdon's own learners do: it is scored, observed and learned from. A step is paid by
     the reward as it was after the last `finish`, which is what scoring the whole rollout gives. A reward of episodes
-    (``episodic``) has to look at all of the rollout so far for that: shorter rollouts make its steps faster.
+    (``episodic``) has to look at all of the rollout so far for that: shorter rollouts make its steps faster. Where only
+    some environments reset, the others pass a step in which nothing happens; predictions of several steps (the BYOL
+    rewards) do not reach over it.
 
     Args:
         reward: any reward of rollouts, or an expression such as "Extrinsic() + 0.1 * RND()". It says all there is to be
@@ -135,12 +137,9 @@ class LiveReward:
             return
         shown = self.arrays.obs(obs, self.num_envs, rows=fresh, before=None if before is None else before.obs)
         heard = self._heard.hear(captions, fresh, fresh) if self.reads_captions else {}
-        cut = self._running & fresh
-        row = _Row(shown, heard, self._step(self.arrays.no_action(self.num_envs), torch.zeros(self.num_envs), cut=cut))
-        if self._first is None:
-            self._first = row
-        if before is not None or bool(cut.any()):
-            self._rows.append(row)  # a step in which nobody acted
+        self._first = self._first or _Row(shown, heard, {})
+        if before is not None or bool(self._running.any()):
+            self._pause(shown, heard, self._running & fresh)
         self._running = self._running | fresh
 
     def add(
@@ -187,7 +186,7 @@ class LiveReward:
         scored = self.evaluate(self.window(0 if self.episodic else len(self._rows) - 1))
         total, terms = scored.value[-1].nan_to_num(nan=0.0), {name: term[-1] for name, term in scored.terms.items()}
         extrinsic = self._rows[-1].step["extrinsic"]
-        return Paid(_array(total), _array(extrinsic), {name: _array(term) for name, term in terms.items()})
+        return Paid(array(total), array(extrinsic), {name: array(term) for name, term in terms.items()})
 
     def window(self, since: int = 0) -> Rollout:
         """The rollout so far, from its row `since` on. Raises RuntimeError if there is nothing."""
@@ -195,8 +194,8 @@ class LiveReward:
         if not rows:
             raise RuntimeError("there is no step to look at: step first")
         shown = [self._rows[since - 1] if since else self._first, *rows]
-        seen = TensorDict(_stack([row.obs for row in shown]), [len(shown), self.num_envs])  # type: ignore[union-attr]
-        rest: Any = _stack([row.step for row in rows]) | _stack([row.captions for row in shown])  # type: ignore[union-attr]
+        seen = TensorDict(stack([row.obs for row in shown]), [len(shown), self.num_envs])  # type: ignore[union-attr]
+        rest: Any = stack([row.step for row in rows]) | stack([row.captions for row in shown])  # type: ignore[union-attr]
         made = Rollout(obs=seen, **rest)
         return made if self.device.type == "cpu" else made.to(self.device)  # type: ignore[return-value]
 
@@ -244,8 +243,8 @@ class LiveReward:
             torch.from_numpy(np.array(x, dtype)).reshape(n)
             for x, dtype in ((extrinsic, np.float32), (terminated, bool), (truncated, bool))
         )
-        step: Any = _stack([self._step(self.arrays.action(action, n), earned, ended, cut, torch.ones_like(ended))])
-        rollout = Rollout(obs=TensorDict(_stack([before, after]), [2, n]), **step)
+        step: Any = stack([self._step(self.arrays.action(action, n), earned, ended, cut, torch.ones_like(ended))])
+        rollout = Rollout(obs=TensorDict(stack([before, after]), [2, n]), **step)
         return rollout.to(self.device)  # type: ignore[return-value]
 
     def again(self, *steps: Any) -> np.ndarray:
@@ -253,7 +252,7 @@ class LiveReward:
 
         Raises ValueError if not `replayable`; else as `step`.
         """
-        return _array(self.evaluate(self.single_steps(*steps)).value[0].nan_to_num(nan=0.0))
+        return array(self.evaluate(self.single_steps(*steps)).value[0].nan_to_num(nan=0.0))
 
     def state_dict(self) -> dict[str, Any]:
         """The reward's state and the captions it speaks of; steps since the last `finish` are not in it."""
@@ -267,13 +266,23 @@ class LiveReward:
         if isinstance(self.captions, CaptionTable) and state["captions"] is not None:
             self.captions.load_state_dict(state["captions"])
         self.reward.load_state_dict(state["reward"])
-        self._first, self._rows, self.steps = self._rows[-1] if self._rows else self._first, [], 0
-        over, n = torch.ones(self.num_envs, dtype=torch.bool), self.num_envs
+        everywhere = torch.ones(self.num_envs, dtype=torch.bool)
         if self._first is None:
-            self._running = over  # so that the first reset ends them
+            self._running = everywhere  # so that the first reset ends them
         else:
-            nothing = self._step(self.arrays.no_action(n), torch.zeros(n), cut=over)
-            self._rows.append(self._first._replace(step=nothing))
+            self._first, self._rows, self.steps = self._rows[-1] if self._rows else self._first, [], 0
+            self._pause(self._first.obs, self._first.captions, everywhere)
+
+    def _pause(self, shown: dict[str, Tensor], heard: dict[str, Tensor], cut: Tensor) -> None:
+        """A step in which nobody acted, and that shows first observations; where an episode is cut, its end before."""
+        still = self._step(self.arrays.no_action(self.num_envs), torch.zeros(self.num_envs))
+        if bool(cut.any()):
+            last = self._rows[-1] if self._rows else self._first
+            assert last is not None
+            self._rows.append(
+                _Row(where(cut, last.obs, shown), where(cut, last.captions, heard), still | {"truncated": cut})
+            )
+        self._rows.append(_Row(shown, heard, still))
 
     def _flags(self, values: Any, name: str) -> Tensor:
         flags = torch.from_numpy(np.array(values, dtype=bool))
@@ -287,12 +296,3 @@ class LiveReward:
         flags = {"terminated": ended, "truncated": cut, "valid": valid}
         no = torch.zeros(len(extrinsic), dtype=torch.bool)
         return {"action": action, "extrinsic": extrinsic, **{k: no if v is None else v for k, v in flags.items()}}
-
-
-def _stack(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
-
-
-def _array(value: Tensor) -> np.ndarray:
-    """A copy that is the caller's to change."""
-    return value.cpu().numpy().copy()
