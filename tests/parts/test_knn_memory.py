@@ -81,10 +81,12 @@ def test_lifes_memory_equals_brute_force_over_the_newest(capacity, batches):
         memory.add(new)
         seen = torch.cat([seen, new])[-capacity:]
     queries = torch.randn(600, 4, generator=g)
-    found, k = memory.nearest(queries, 5), min(5, len(seen))
+    (found, rows), k = memory.nearest(queries, 5), min(5, len(seen))
     assert len(memory) == len(seen)
     torch.testing.assert_close(found[:, :k], torch.cdist(queries, seen).topk(k, largest=False).values.square())
     assert found[:, k:].isinf().all()
+    assert (rows[:, k:] == -1).all()
+    torch.testing.assert_close((memory.entries[rows[:, :k]] - queries[:, None]).square().sum(-1), found[:, :k])
 
 
 def test_search_over_several_blocks():
@@ -92,18 +94,22 @@ def test_search_over_several_blocks():
     memory.add(torch.randn(5000, 2, generator=g))
     queries = torch.randn(3, 2, generator=g)
     expected = torch.cdist(queries.double(), memory.entries.double()).topk(4, largest=False).values.square().float()
-    torch.testing.assert_close(memory.nearest(queries, 4), expected, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(memory.nearest(queries, 4)[0], expected, rtol=1e-4, atol=1e-9)
 
 
 def test_nothing_held_is_infinitely_far():
-    assert LifelongMemory(2, 5).nearest(torch.ones(3, 2), 2).isinf().all()
-    assert LifelongMemory(2, 5).nearest(torch.ones(0, 2), 2).shape == (0, 2)
+    squares, rows = LifelongMemory(2, 5).nearest(torch.ones(3, 2), 2)
+    assert squares.isinf().all()
+    assert (rows == -1).all()
+    assert LifelongMemory(2, 5).nearest(torch.ones(0, 2), 2)[0].shape == (0, 2)
 
 
 def test_a_vector_far_from_the_origin_is_at_no_distance_from_itself():
     """|a|^2 - 2 a b + |b|^2 in float32 would be off by some hundreds here."""
     x = torch.tensor([[[1e4, 1e4], [1e4, 1e4 + 1]]])
-    assert nearest(x, x, 2)[0].tolist() == [[0.0, 1.0], [0.0, 1.0]]
+    squares, which = nearest(x, x, 2)
+    assert squares.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
+    assert which.tolist() == [[[0, 1], [1, 0]]]
 
 
 @pytest.mark.parametrize(

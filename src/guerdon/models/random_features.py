@@ -74,7 +74,7 @@ class StateMemory(nn.Module):
         queries, found = self._features(rollout)[1:], min(k, len(self.memory))
         if not found:
             return queries.new_zeros(*rollout.shape, 1)
-        return self.memory.nearest(queries.flatten(0, 1), found).sqrt().view(*rollout.shape, found)
+        return self.memory.nearest(queries.flatten(0, 1), found)[0].sqrt().view(*rollout.shape, found)
 
     @torch.no_grad()
     def observe(self, rollout: Rollout) -> None:

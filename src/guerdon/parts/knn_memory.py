@@ -63,7 +63,7 @@ class EpisodicMemory(nn.Module):
         place = (episode * _LATE + ordinal).masked_fill(~there, -1)[:, None]
         since, mine = (episode * _LATE + oldest)[..., None], (episode * _LATE + ordinal)[..., None]
         torch.logical_or(place < since, place >= mine, out=hidden[..., used:])
-        return nearest(queries, torch.cat([self.entries[rows, :used], queries], 1), k, hidden)
+        return nearest(queries, torch.cat([self.entries[rows, :used], queries], 1), k, hidden)[0]
 
     def add(self, vectors: Tensor, visits: Visits) -> None:
         """Takes in the visits of each environment's last episode, once per rollout."""
@@ -109,18 +109,25 @@ class LifelongMemory(nn.Module):
     def __len__(self) -> int:
         return min(int(self.count), self.capacity)
 
-    def nearest(self, queries: Tensor, k: int) -> Tensor:
-        """[n, k] squared distances, ascending, of queries [n, d] to the nearest; infinite where fewer are held."""
+    def nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The nearest of queries [n, d], ascending: squared distances [n, k], and their rows of `entries` [n, k].
+
+        Infinite, and row -1, where fewer than k are held.
+        """
         held, rows = self.entries[: len(self)], 512
         long = max(k, _ELEMENTS // rows)
-        return torch.cat([self._search(part, held.split(long), k) for part in queries.split(rows)])
+        found = [self._search(part, held.split(long), k) for part in queries.split(rows)]
+        return torch.cat([squares for squares, _ in found]), torch.cat([index for _, index in found])
 
-    def _search(self, queries: Tensor, blocks: tuple[Tensor, ...], k: int) -> Tensor:
-        best = queries.new_full((len(queries), k), torch.inf)
+    def _search(self, queries: Tensor, blocks: tuple[Tensor, ...], k: int) -> tuple[Tensor, Tensor]:
+        best, start = queries.new_full((len(queries), k), torch.inf), 0
+        rows = torch.full(best.shape, -1, device=best.device)
         for block in blocks:
-            found = nearest(queries[None], block[None], k)[0]
-            best = torch.cat([best, found], 1).topk(k, largest=False).values
-        return best
+            squares, index = (x[0] for x in nearest(queries[None], block[None], k))
+            best, order = torch.cat([best, squares], 1).topk(k, largest=False)
+            rows = torch.cat([rows, index + start], 1).gather(1, order)
+            start += len(block)
+        return best, rows.masked_fill(best.isinf(), -1)
 
     def add(self, vectors: Tensor) -> None:
         """Takes in vectors [n, d], the newest last."""
@@ -135,8 +142,8 @@ class LifelongMemory(nn.Module):
         super()._load_from_state_dict(state, prefix, *more)
 
 
-def nearest(queries: Tensor, held: Tensor, k: int, hidden: Tensor | None = None) -> Tensor:
-    """[B, n, k] squared distances, ascending, from queries [B, n, d] to the nearest of vectors [B, m, d].
+def nearest(queries: Tensor, held: Tensor, k: int, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The nearest of vectors [B, m, d] to queries [B, n, d], ascending: squares [B, n, k], and which they are.
 
     Those that are `hidden` [B, n, m] do not count; infinite where there are fewer than k. A product of matrices finds
     the candidates. Their distances are worked out anew, for the product's cancel where two vectors are close.
@@ -150,8 +157,9 @@ def nearest(queries: Tensor, held: Tensor, k: int, hidden: Tensor | None = None)
     best = rough.topk(kept, largest=False, sorted=False)
     picked = held.gather(1, best.indices.flatten(1)[..., None].expand(-1, -1, held.shape[2]))
     exact = (picked.unflatten(1, best.indices.shape[1:]) - queries[:, :, None]).square().sum(-1)
-    exact = exact.masked_fill(best.values.isinf(), torch.inf).sort(-1).values
-    return F.pad(exact, (0, k - kept), value=torch.inf)
+    exact, order = exact.masked_fill(best.values.isinf(), torch.inf).sort(-1)
+    more = (0, k - kept)
+    return F.pad(exact, more, value=torch.inf), F.pad(best.indices.gather(-1, order), more)
 
 
 def _make_room(memory: EpisodicMemory | LifelongMemory, state: dict[str, Any], prefix: str) -> None:

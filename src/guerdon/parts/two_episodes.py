@@ -42,8 +42,8 @@ class TwoEpisodes(nn.Module):
         mine, queries = visits.episode.T[..., None], vectors.transpose(0, 1)
         later = torch.ones(len(vectors), held.shape[1], dtype=torch.bool, device=held.device)
         later = later.triu(self.entries.shape[1])  # itself included
-        inside = nearest(queries, held, k, (episode[:, None] != mine) | later)
-        outside = nearest(queries, held, k, episode[:, None] != mine - 1)
+        inside = nearest(queries, held, k, (episode[:, None] != mine) | later)[0]
+        outside = nearest(queries, held, k, episode[:, None] != mine - 1)[0]
         return inside.transpose(0, 1), outside.transpose(0, 1)
 
     def add(self, vectors: Tensor, visits: Visits) -> None:

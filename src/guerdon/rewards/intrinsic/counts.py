@@ -130,7 +130,7 @@ class PseudoCount(Reward):
             features = self.net.encode(rollout.obs)
             if isinstance(self.memory, EpisodicMemory):
                 return features, self.memory.nearest(features, visits, self.k)
-            return features, self.memory.nearest(features.flatten(0, 1), self.k).view(*features.shape[:2], self.k)
+            return features, self.memory.nearest(features.flatten(0, 1), self.k)[0].view(*features.shape[:2], self.k)
         if self.kind == "hashed":
             numbers = self.hash.of(rollout.obs)
         else:
