@@ -102,10 +102,10 @@ def look_up(field: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 _SIMPLE = ((7.0, 2.0, 8.0, 7.0), (12.0, 8.0, 13.0, 15.0), (4.0, 14.0, 9.0, 15.0))
 _AISLES = tuple((float(x), y0, x + 1.0, y1) for y0, y1 in ((2.5, 8.5), (11.0, 17.5)) for x in (3, 6, 9, 12, 15))
-_DEAD_ENDS = ((7.0, 7.5, 9.0, 8.5), (10.0, 16.5, 12.0, 17.5))
+_DEAD_ENDS = ((4.0, 7.5, 6.0, 8.5), (10.0, 16.5, 12.0, 17.5))
 
 _SIMPLE_ENDS = {"start": (7.0, 10.0, 8.5, 11.0), "goal": (9.5, 10.0, 10.0, 11.0), "heading": (-0.4, 0.4)}
-_COMPLEX_ENDS = {"start": (0.8, 0.8, 2.2, 2.2), "goal": (7.6, 5.0, 8.4, 6.5), "heading": (0.0, np.pi / 2)}
+_COMPLEX_ENDS = {"start": (0.8, 0.8, 2.2, 2.2), "goal": (4.6, 5.0, 5.4, 6.5), "heading": (0.0, np.pi / 2)}
 
 LAYOUTS: dict[str, Layout] = {
     "S-static": Layout(shelves=_SIMPLE, **_SIMPLE_ENDS),
@@ -123,4 +123,4 @@ LAYOUTS: dict[str, Layout] = {
     ),
 }  # fmt: skip
 """Simple (3 shelves, the goal ahead in the open, 1 to 3 m away) and complex (12 shelves: aisles two metres wide, two of
-them dead ends, the goal in one, 11 m away), each without and with movers (2 and 5)."""
+them dead ends, the goal in one, 8 m away), each without and with movers (2 and 5)."""
