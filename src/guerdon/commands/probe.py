@@ -36,13 +36,14 @@ def probe(
     Args:
         reward: an expression, as for train: a name, `module:Name(...)`, sums and weights.
         task: look at the reward on this task instead: does it fall with experience, does it agree with exact counts?
-        rounds: of practice; by default 120 in the corridor, 20 rollouts of 128 steps of 8 games on a task.
+        rounds: of practice; by default 60 in the corridor, 20 rollouts of 128 steps of 8 games on a task.
         seed: of the world or the games, and of the actions.
         picture: write what was seen to this file, such as probe.png.
         json_file: write the findings to this file.
     """
     from guerdon.compare import probe as corridor
     from guerdon.compare.expected import expected
+    from guerdon.compare.probe import ROUNDS
     from guerdon.compare.probe_task import probe_task
     from guerdon.expression import parse_reward
 
@@ -58,7 +59,7 @@ def probe(
         if task is not None:
             found: Any = probe_task(made, task, rounds=rounds or 20, seed=seed, progress=told)
         else:
-            found = corridor(made, rounds=rounds or 120, seed=seed, progress=told)
+            found = corridor(made, rounds=rounds or ROUNDS, seed=seed, progress=told)
     promised = expected(made) if task is None else {}
     table = Table("probe", "measured", "verdict", *(["documented"] if promised else []), "what was measured", box=None)
     for each in found.findings:

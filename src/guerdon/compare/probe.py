@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from scipy import stats
 
-from guerdon.compare.probe_world import ProbeWorld
+from guerdon.compare.probe_world import WALK, ProbeWorld
 from guerdon.types import Reward, Rollout
 
-ROUNDS = 120
+ROUNDS = 60
 FALLS, AGREES, PARTLY, LIKES_NOISE, FOLLOWS, GROWS = -0.1, 0.9, 0.5, 2.0, 1.5, 1.05
 """Where verdicts begin: exponents, rank correlations, ratios."""
 
@@ -70,7 +70,7 @@ def probe(
     - counts: the rank correlation of the last bonuses with 1 / sqrt(n + 1), over places.
     - new above seen: how often a place that was never visited is paid more than one visited often (0.5 is chance).
     - in the episode: the exponent of the bonus against the number of visits in one episode.
-    - next episode: the bonus of a walk that repeats the last episode's, over that one's.
+    - next episode: the bonus of a walk to places never visited that repeats the last episode's, over that one's.
     - terminal: the bonus of steps to a terminal observation, over the same ones where the episode is cut off.
     - noise: the bonus of fresh noise over that of a dull step, after practice beside the television.
     - scale: the bonus on observations ten times as large, over the plain one.
@@ -182,11 +182,12 @@ def _episodes(plain: Practice, in_episode: np.ndarray) -> list[Finding]:
         x, falls = -math.inf, "once an episode"
     else:
         falls = _decay(x)
-    paid = pay(plain, plain.world.twice())
-    half = len(paid) // 2
-    again = _ratio(paid[half + 1 :].mean(), paid[:half].mean())
+    paid = pay(plain, plain.world.walks(3))  # the first still follows what was practised
+    second, third = (paid[turn * (WALK + 1) :][:WALK] for turn in (1, 2))
+    again = _ratio(third.mean(), second.mean())
     start = "no memory of it" if falls == "none" else "starts again" if again > 0.95 else "carries on"
-    ending = _ratio(pay(plain, plain.world.twice(terminal=True))[half - 1].mean(), paid[half - 1].mean())
+    final = pay(plain, plain.world.walks(3, terminal=True))[WALK + 1 :][:WALK]
+    ending = _ratio(final[-1].mean(), second[-1].mean())
     kind = "unpaid" if ending == 0 else "paid as others" if abs(ending - 1) < 0.05 else "paid otherwise"
     return [
         Finding("in the episode", x, falls, "exponent of the bonus against the visits in one episode"),

@@ -12,6 +12,7 @@ from guerdon.types import Rollout, Spec
 STATES = 24
 ENVS = STATES - 1  # one for each step to the right, so that a sweep shows them all
 STEPS = 16  # of an episode: it cannot reach the last states
+WALK = 8  # steps of `walks`
 CODE, NOISE = 16, 8  # numbers of an observation: of the place, and of what is on television
 LEFT, RIGHT, STAY, REMOTE = range(4)
 MOVES = torch.tensor([-1, 1, 0, 0])
@@ -64,12 +65,12 @@ class ProbeWorld:
         turn = torch.arange(steps + 1) % 2
         return self.rollout(torch.arange(ENVS) + turn[:, None], torch.where(turn[:-1] == 0, RIGHT, LEFT)[:, None])
 
-    def twice(self, steps: int = 8, *, terminal: bool = False) -> Rollout:
-        """The same walk to the last place in two episodes, cut off or `terminal`, with the step that only resets."""
-        walk = torch.arange(STATES - 1 - steps, STATES)
-        place = torch.cat([walk, walk])[:, None].expand(-1, ENVS)
-        action = torch.full((2 * steps + 1, 1), RIGHT)
-        return self.rollout(place, action, ends=[steps - 1], terminal=terminal)
+    def walks(self, times: int, *, terminal: bool = False) -> Rollout:
+        """The same walk of 8 steps to the last place in so many episodes, each cut off or `terminal`."""
+        walk = torch.arange(STATES - 1 - WALK, STATES)
+        place = walk.repeat(times)[:, None].expand(-1, ENVS)
+        ends = [turn * (WALK + 1) + WALK - 1 for turn in range(times)]
+        return self.rollout(place, torch.full((len(place) - 1, 1), RIGHT), ends=ends, terminal=terminal)
 
     def watching(self) -> Rollout:
         """One step of every walker in place 0: the even ones press the remote, the odd ones stay."""
