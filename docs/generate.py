@@ -14,6 +14,7 @@ from typing import Any
 from results import ROOT, Check, checks
 
 from guerdon import catalogue, tasks
+from guerdon.compare import expected
 
 OUT = Path(__file__).parent / "generated"
 MARKS = ("<!-- what there is: written by docs/generate.py -->", "<!-- end -->")
@@ -201,12 +202,20 @@ def readme(text: str) -> str:
     return pattern.sub(lambda found: found[1] + readme_table() + found[2], text)
 
 
+def probes() -> str:
+    """What `guerdon probe` should say of each intrinsic reward."""
+    found = expected.table()
+    names = list(dict.fromkeys(name for verdicts in found.values() for name in verdicts))
+    rows = [(f"`{reward}`", *(verdicts.get(name, "varies") for name in names)) for reward, verdicts in found.items()]
+    return table(("reward", *names), rows) if rows else ""
+
+
 def main() -> None:
     path = ROOT / "README.md"
     if "--readme" in sys.argv[1:]:
         path.write_text(readme(path.read_text(encoding="utf-8")), encoding="utf-8")
     OUT.mkdir(exist_ok=True)
-    for function in (rewards, judges, task_names, claims, benchmarks, recorded_judge):
+    for function in (rewards, judges, task_names, claims, benchmarks, probes, recorded_judge):
         (OUT / f"{function.__name__}.md").write_text(function() or "None yet.\n", encoding="utf-8")
 
 
