@@ -40,8 +40,8 @@ def test_a_full_turn_comes_back():
     rate = 2 * np.pi / (W_MAX * DT * turns)
     moved(task, [[0.0, rate]], turns)
     assert task.heading[0] == pytest.approx(0.7 + 2 * np.pi)
-    pose = task.recv(0).obs["pose"][0]
-    np.testing.assert_allclose(pose[2:4], [np.sin(0.7), np.cos(0.7)], atol=1e-6)
+    motion = task.recv(0).obs["motion"][0]
+    np.testing.assert_allclose(motion[:2], [np.sin(0.7), np.cos(0.7)], atol=1e-6)
     np.testing.assert_array_equal(task.place[0], [5.0, 5.0])  # it stood
 
 
@@ -51,7 +51,7 @@ def test_speed_is_held_within_its_bounds():
     assert task.speed[0] == U_MAX
     moved(task, -FAST, 9)
     assert task.speed[0] == pytest.approx(-U_REV)
-    assert task.recv(0).obs["pose"][0, 4] == pytest.approx(-0.2)
+    assert task.recv(0).obs["motion"][0, 2] == pytest.approx(-0.2)
 
 
 def test_actions_beyond_one_count_as_one():
@@ -68,12 +68,13 @@ def test_actions_that_are_no_numbers_are_refused(bad):
         moved(placed(), [[0.0, bad]])
 
 
-def test_what_the_pose_says():
+def test_what_place_and_motion_say():
     task = placed(4.0, 5.0, heading=np.pi / 2)
     task.goal[0] = (5.0, 7.0)
-    shown = moved(task).obs["pose"][0]  # at rest
-    np.testing.assert_allclose(shown[:5], [0.4, 0.5, 1.0, 0.0, 0.0], atol=1e-6)
-    np.testing.assert_allclose(shown[5:] * np.hypot(10, 10), [2.0, -1.0], atol=1e-5)  # two ahead, one to the right
+    shown = moved(task).obs  # at rest
+    np.testing.assert_allclose(shown["place"][0], [0.4, 0.5])
+    np.testing.assert_allclose(shown["motion"][0, :3], [1.0, 0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(shown["motion"][0, 3:] * np.hypot(10, 10), [2.0, -1.0], atol=1e-5)  # ahead, to the right
 
 
 def test_lidar_in_an_empty_room():
@@ -166,7 +167,7 @@ def test_a_mover_is_an_obstacle_and_goes_back_and_forth():
     assert end.finished[0]["collision"] == 1
 
 
-def test_movers_do_not_show_in_the_pose():
+def test_movers_show_in_the_lidar_only():
     with_movers, without = (tasks.make(f"AGV-S-{kind}", num_envs=4, seed=1) for kind in ("dynamic", "static"))
     without.reset(seed=1)
     different = False
@@ -176,7 +177,8 @@ def test_movers_do_not_show_in_the_pose():
         a, b = with_movers.recv(0), without.recv(0)
         if a.terminated.any():
             break
-        np.testing.assert_array_equal(a.obs["pose"], b.obs["pose"])
+        np.testing.assert_array_equal(a.obs["place"], b.obs["place"])
+        np.testing.assert_array_equal(a.obs["motion"], b.obs["motion"])
         different |= bool((a.obs["lidar"] != b.obs["lidar"]).any())
     assert different
 

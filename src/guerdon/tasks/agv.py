@@ -37,10 +37,12 @@ class AGVWarehouse(ArrayTask):
 
     Observation, float32, the paper's vector in parts so that a bonus can be given some of them:
 
-    - ``pose`` [7]: x and y by the world's size, sin and cos of psi, u / U_MAX, the goal seen from the vehicle (ahead,
-      left) by the world's diagonal. It knows nothing of movers: give it alone to a bonus that noise would attract.
+    - ``place`` [2]: x and y by the world's size.
+    - ``motion`` [5]: sin and cos of psi, u / U_MAX, the goal from the vehicle (ahead, left) by the world's diagonal.
     - ``lidar`` [rays]: ranges by `REACH`, counter-clockwise from ahead.
     - ``movers`` [4], if asked for: velocities (ahead, left) of the two nearest movers by their speed; else 0.
+
+    The first two know nothing of movers: a bonus for ``place`` alone pays for coverage of the map, not for noise.
 
     ``finished`` tells ``success``, ``collision``, ``distance`` (metres to the goal at the end) and ``cells`` (square
     metres in which any game of this task ever was).
@@ -85,7 +87,8 @@ class AGVWarehouse(ArrayTask):
         if reward not in ("sparse", "dense", "shaped"):
             raise ValueError(f"AGVWarehouse: reward is 'sparse', 'dense' or 'shaped', not {reward!r}")
         shown: dict[str, spaces.Space] = {
-            "pose": spaces.Box(-1.0, 1.0, (7,), np.float32),
+            "place": spaces.Box(0.0, 1.0, (2,), np.float32),
+            "motion": spaces.Box(-1.0, 1.0, (5,), np.float32),
             "lidar": spaces.Box(0.0, 1.0, (rays,), np.float32),
         }
         if mover_velocities:
@@ -158,11 +161,12 @@ class AGVWarehouse(ArrayTask):
         discs, velocity = self.movers(every, self.time)
         sin, cos = np.sin(self.heading), np.cos(self.heading)
         body = np.array([[cos, sin], [-sin, cos]]).transpose(2, 0, 1)  # [N, 2, 2]: ahead, left
-        pose = np.empty((self.num_envs, 7), np.float32)
-        pose[:, :2], pose[:, 2], pose[:, 3], pose[:, 4] = self.place / size, sin, cos, self.speed / U_MAX
-        pose[:, 5:] = np.einsum("nij,nj->ni", body, self.goal - self.place) / np.hypot(*size)
+        motion = np.empty((self.num_envs, 5), np.float32)
+        motion[:, 0], motion[:, 1], motion[:, 2] = sin, cos, self.speed / U_MAX
+        motion[:, 3:] = np.einsum("nij,nj->ni", body, self.goal - self.place) / np.hypot(*size)
         seen = ranges(self.place, self.heading, self.rays, self.boxes, discs, MOVER_RADIUS, size, REACH)
-        shown = {"pose": pose, "lidar": (seen / REACH).astype(np.float32)}
+        shown = {"place": (self.place / size).astype(np.float32), "motion": motion}
+        shown["lidar"] = (seen / REACH).astype(np.float32)
         if self.mover_velocities:
             nearest = np.argsort(((discs - self.place[:, None]) ** 2).sum(-1), 1)[:, :2]
             two = np.zeros((self.num_envs, 2, 2))
