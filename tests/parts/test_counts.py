@@ -66,6 +66,13 @@ def test_state_comes_back(episodic):
     assert torch.equal(again.before(numbers, all_there(3, 2)), counts.before(numbers, all_there(3, 2)))
 
 
+def test_episodes_of_other_games_begin_anew():
+    counts, fewer = VisitCounts(2), VisitCounts(1)
+    counts.add(torch.ones(3, 2, dtype=torch.int64), all_there(3, 2))
+    fewer.load_state_dict(counts.state_dict())
+    assert fewer.tables == [{}]
+
+
 def test_digests_tell_observations_apart():
     """All one-hot pictures, small numbers, powers of two and their negatives, and swapped places."""
     rows = [torch.eye(300), 2.0 ** torch.arange(-40, 40).view(-1, 1).expand(-1, 300)]

@@ -88,6 +88,9 @@ class VisitCounts(nn.Module):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
+        if len(state["sizes"]) != len(self.tables):  # of other games: their episodes are not these
+            self.tables = [{} for _ in self.tables]
+            return
         parts = zip(state["numbers"].split(state["sizes"]), state["times"].split(state["sizes"]), strict=True)
         self.tables = [dict(zip(n.tolist(), t.tolist(), strict=True)) for n, t in parts]
 
@@ -110,20 +113,27 @@ def _earlier(group: Tensor, step: Tensor) -> Tensor:
 
 
 def _digest(x: Tensor) -> Tensor:
-    """int64 [n] of the rows of [n, size]: the sum of one random function of each word's place and value."""
+    """int64 [n] of the rows of [n, size]: what each word's place and value scramble to, summed and scrambled again."""
     if x.is_floating_point():
         x = x + 0.0  # -0.0 becomes 0.0
     raw = x.contiguous().view(torch.uint8) if x.dtype != torch.bool else x.to(torch.uint8)
     words = F.pad(raw, (0, -raw.shape[1] % 8)).view(torch.int64)
-    place = _mixed(torch.arange(1, words.shape[1] + 1, device=x.device))
+    place = _mixed(torch.arange(words.shape[1], device=x.device))
     rows = max(1, _WORDS // max(1, words.shape[1]))
-    parts = [_mixed(part + place).sum(1) for part in words.split(rows)]
-    return torch.cat(parts) if parts else words.new_zeros(0)
+    parts = [_scrambled_(part + place).sum(1) for part in words.split(rows)]
+    return _mixed(torch.cat(parts)) if parts else words.new_zeros(0)
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """Each 64-bit word scrambled, one to one (the finaliser of SplitMix64, with a first step that moves 0)."""
-    x = x + -7046029254386353131
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)).mul_(-4658895280553007687)
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)).mul_(-7723592293110705685)
+    """Each 64-bit word scrambled, one to one: SplitMix64 (Steele et al., 2014)."""
+    x = _scrambled_(x - 7046029254386353131)
     return x ^ ((x >> 31) & 0x1FFFFFFFF)
+
+
+def _scrambled_(x: Tensor) -> Tensor:
+    """The first two rounds of it, in place."""
+    x ^= (x >> 30).bitwise_and_(0x3FFFFFFFF)
+    x *= -4658895280553007687
+    x ^= (x >> 27).bitwise_and_(0x1FFFFFFFFF)
+    x *= -7723592293110705685
+    return x
