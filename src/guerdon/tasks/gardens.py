@@ -31,11 +31,12 @@ _SHOWN, _DESCRIPTOR = 4, 8  # landmarks shown at once, nearest first; entries of
 class Gardens(ArrayTask):
     """`num_envs` walkers in gardens of one layout.
 
-    Observation, in metres: "position" [2]; "ranges" [32] from the walker's centre to the next wall, at most 6; "goal"
-    [3], whether it is seen and where it is from here; "bump" [1], whether the last step ran into something and so led
-    nowhere; and of the four nearest landmarks in view "descriptor" [4, 8] (a unit vector, with noise), "offset" [4, 2]
-    from here (with noise) and "confidence" [4], 0 where there is no such landmark. ``finished`` tells ``bumps`` and
-    ``cells``, the square metres that the episode set foot on.
+    Observation, in metres: "position" [2]; "cell" [2], the same rounded down, for counts of visits; "ranges" [32] from
+    the walker's centre to the next wall, at most 6; "goal" [3], whether it is seen and where it is from here; "bump"
+    [1], whether the last step ran into something and so led nowhere; and of the four nearest landmarks in view
+    "descriptor" [4, 8] (a unit vector, with noise), "offset" [4, 2] from here (with noise) and "confidence" [4], 0
+    where there is no such landmark. ``finished`` tells ``bumps`` and ``cells``, the square metres that the episode set
+    foot on.
 
     Args:
         num_envs: walkers side by side.
@@ -65,6 +66,7 @@ class Gardens(ArrayTask):
             raise ValueError(f"Gardens: slip, blur and haze are standard deviations, got {slip}, {blur}, {haze}")
         shown: dict[str, spaces.Space] = {
             "position": spaces.Box(0.0, SIZE, (2,), np.float32),
+            "cell": spaces.Box(0.0, SIZE, (2,), np.float32),
             "ranges": spaces.Box(0.0, SIGHT, (len(RAYS),), np.float32),
             "goal": spaces.Box(np.array([0, -SIGHT, -SIGHT], np.float32), np.array([1, SIGHT, SIGHT], np.float32)),
             "bump": spaces.Box(0.0, 1.0, (1,), np.float32),
@@ -132,6 +134,7 @@ class Gardens(ArrayTask):
         descriptor = self.descriptors[nearest] + self.haze * noise[..., 2:]
         shown = {
             "position": self.position,
+            "cell": np.floor(self.position),
             "ranges": np.minimum(clear[:, : len(RAYS)], SIGHT),
             "goal": goal,
             "bump": self._bump[:, None],
@@ -160,13 +163,17 @@ class Gardens(ArrayTask):
 
     def _clear(self, towards: np.ndarray) -> np.ndarray:
         """[B, n]: how many times `towards` [B, n, 2] one can go from each walker before a wall is met."""
-        step = np.where(np.abs(towards) < 1e-9, 1e-9, towards)[:, :, None]  # [B, n, 1, 2]
-        here = self.position[:, None, None]
-        a, b = (self.walls[:, :2] - here) / step, (self.walls[:, 2:] - here) / step  # [B, n, W, 2]
-        enter, leave = np.minimum(a, b).max(-1), np.maximum(a, b).min(-1)
-        walls = np.where((enter < leave) & (leave > 0), enter, np.inf).min(-1)
+        step = np.where(np.abs(towards) < 1e-9, 1e-9, towards)
+        here = self.position[:, None]
         fence = np.where(step > 0, SIZE - here, -here) / step
-        return np.minimum(np.maximum(walls, 0.0), fence.min(-1)[..., 0])
+        nearest = np.minimum(fence[..., 0], fence[..., 1])
+        (x, y), (dx, dy) = (np.moveaxis(v, -1, 0) for v in (here, step))
+        for west, south, east, north in self.walls:  # slabs, a wall at a time: faster than one more axis
+            a, b, c, d = (west - x) / dx, (east - x) / dx, (south - y) / dy, (north - y) / dy
+            enter = np.maximum(np.minimum(a, b), np.minimum(c, d))
+            leave = np.minimum(np.maximum(a, b), np.maximum(c, d))
+            nearest = np.where((enter < leave) & (leave > 0), np.minimum(nearest, enter), nearest)
+        return np.maximum(nearest, 0.0)
 
 
 def _unit(angle: np.ndarray) -> np.ndarray:
