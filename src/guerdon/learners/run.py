@@ -21,6 +21,7 @@ from guerdon.learners.folder import Board, RunError, interrupts, spread, whole_l
 from guerdon.learners.ledger import CaptionLedger
 from guerdon.learners.ppo import PPO
 from guerdon.learners.spell import literals, parse_learner
+from guerdon.learners.warm_up import warm_up
 from guerdon.types import Labels, Rollout, Scored
 
 STEPS = 1_000_000
@@ -50,6 +51,8 @@ class Config:
     """Group captions that differ only in numbers, item letters and names."""
     store: str | None = None
     """Label store: a file or a database URL that runs may share. Default: labels.sqlite in the run's folder."""
+    warm_up: int = 0
+    """Steps of random actions before training, not counted, which the reward only observes for its statistics."""
     label_delay: int | None = None
     """Deliver labels exactly this many iterations after they were asked for, so that a run repeats exactly."""
     on_judge_failure: Literal["stop", "continue"] = "stop"
@@ -163,6 +166,9 @@ class _Training:
             self.seen = defaultdict(float)
             if resume:
                 self._resume()
+            elif self.config.warm_up > 0:
+                warm_up(run.reward, self.task, self.config.warm_up, seed=self.config.seed + 1)
+                run.learner.collector.start(self.config.seed)
             run.write_config()  # only now: what cannot be made leaves no run behind
             (self.folder / "done.json").unlink(missing_ok=True)
         except BaseException:
