@@ -33,7 +33,7 @@ class E3B(Reward):
 
     Args:
         ridge: lambda (0.1: paper and both codes).
-        features: size of phi (128: RLLTE; authors 512 to 1024).
+        features: size of phi (128: RLLTE; authors 1024).
         hidden: dense layers of phi's network, after the convolutions if there are any (RLLTE's for vectors).
         lr: of Adam (RLLTE's 1e-3; authors 1e-4).
         batch_size, epochs: of the training (RLLTE's).

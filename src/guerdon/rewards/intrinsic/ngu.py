@@ -34,16 +34,17 @@ class NGU(Reward):
     d_i are squared distances, in features that an inverse model teaches, from obs[t+1] to what this episode of this
     environment showed before, its first observation included. g is a random network, g^ learns it (RND); m and sd are
     the mean and deviation of its error so far, and alpha is 1 before there is any. [T, B] float32 in
-    [0, limit / c] = [0, 5000], most often around 30 for a new state and below 1 for an old one; invalid steps 0,
+    [0, limit / c] = [0, 5000], around 10 for a state far from ten others and below 1 for an old one; invalid steps 0,
     terminal ones as any other. `observe` takes visits into the memory, `update` trains both networks. The bonus belongs
     to its place in an episode: it scores rollouts of `num_envs` columns only.
 
     Badia et al., "Never Give Up", 2020, section 2 and algorithm 1. The paper gives epsilon as 1e-3 in its text and as
     1e-4 in its table for Atari, which public code takes. With k = 10 s never exceeds 3.2, so that its limit of 8 does
     nothing. It differs in that one mean distance is kept for all environments, that both networks learn from whole
-    rollouts (paper: the last 5 steps of each sequence), and in its networks. RLLTE pays obs[t]; 0 for the first step of
-    an episode; it leaves m out of alpha, which so never falls below 1; it scales both factors by their own deviation
-    and by beta, which so counts twice; and its mean distance advances once per rollout.
+    rollouts (paper: the last 5 steps of each sequence), that features held are those of the network of their time
+    (paper: of a copy that changes between episodes), and in its networks. RLLTE pays obs[t]; 0 for the first step of an
+    episode; it leaves m out of alpha, which so never falls below 1; it scales both factors by their own deviation and
+    by beta, which so counts twice; and its mean distance advances once per rollout.
 
     Args:
         k: neighbours (10).
