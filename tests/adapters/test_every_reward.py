@@ -20,7 +20,11 @@ EXPRESSIONS = [
     for entry in catalogue.entries()
     if entry.cls and entry.about and entry.about.scores == "Rollout"
 ]
-OTHERS = ["Normalise(RIDE()) + 0.5 * Normalise(ICM())", "Extrinsic() + Normalise(NGU(), episodic=False)"]
+OTHERS = [
+    "PseudoCount(episodic=True)",
+    "Normalise(RIDE()) + 0.5 * Normalise(ICM())",
+    "Extrinsic() + Normalise(NGU(), episodic=False)",
+]
 
 
 def lives(expression: str) -> bool:
@@ -103,3 +107,17 @@ def test_an_episode_that_is_cut_short_is_forgotten(expression: str):
         paid[name] = [step(told, second, t, valid=False) for t in (4, 5)]
     same = [0, 3] if "BYOL" in expression else [0, 1, 2, 3]  # the others had ended, and pass another step
     np.testing.assert_allclose(*(np.stack(paid[name])[:, same] for name in ("cut", "ended")), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("expression", LIVING)
+def test_one_environment_and_no_step_at_all(expression: str):
+    told = live(expression, 1)
+    told.reset(np.zeros((1, 3)))
+    assert np.isfinite(told.step([1], np.ones((1, 3)), [1.0], [True], [False]).total).all()
+    told.reset(np.zeros((1, 3)))
+    told.step([1], np.ones((1, 3)), [1.0], [False], [True])
+    logs = told.finish()
+    assert all(np.isfinite(value) for name, value in logs.items() if name.endswith("/mean"))
+    if told.replayable:
+        none = [np.zeros(shape) for shape in ((0, 3), 0, 0, 0, 0, (0, 3))]
+        assert told.again(*none).shape == (0,)

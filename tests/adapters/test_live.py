@@ -11,7 +11,7 @@ from gymnasium import spaces
 from tensordict import TensorDict
 
 from guerdon.adapters.live import LiveReward
-from guerdon.rewards.intrinsic import RND
+from guerdon.rewards.intrinsic import RND, PseudoCount
 from guerdon.rewards.shaping import CountGate, Extrinsic, Normalise
 from guerdon.types import Reward, Rollout, Spec, Stream
 
@@ -213,7 +213,9 @@ def test_replayed_steps_are_worth_what_the_reward_says_now():
     later = told.again(np.zeros((5, 3)), [1] * 5, [0.5] * 5, [False] * 5, [False] * 5, np.tile(after[0], (5, 1)))
     assert later.shape == (5,)
     assert abs(later[0] - first[0]) > 1e-3
-    assert not live(Novelty()).replayable
+    assert not live(Stream(Novelty(), episodic=False)).replayable
+    assert not live(PseudoCount(episodic=True)).replayable
+    assert live(Normalise(PseudoCount(), episodic=True)).replayable, "that is about its returns"
     with pytest.raises(ValueError, match="Novelty looks at a step in its place"):
         live(Novelty()).again(*[np.zeros((1, 3))] * 6)
 

@@ -101,7 +101,8 @@ class LiveReward:
             warnings.warn("a Stream's gamma and episodic mean something to guerdon's PPO only", stacklevel=3)
         self.arrays = Arrays(observation_space, action_space, self.reward.name)
         self.num_envs, self.rollout, self.device = num_envs, rollout, torch.device(device)
-        self.episodic = any(type(part).episodic for part in parts)  # not the instance's: a Stream has its own
+        # a wrapper's own keyword of that name is about its returns
+        self.episodic = any(type(part).episodic if part.parts else part.episodic for part in parts)
         self.reads_captions = any(part.reads_captions for part in parts)
         self.captions = CaptionTable() if captions is None and self.reads_captions else captions
         if self.reads_captions:
