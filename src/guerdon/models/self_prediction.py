@@ -109,12 +109,13 @@ class SelfPrediction(nn.Module):
         return [p for module in (self.net, self.closed, self.open) for p in module.parameters()]
 
     def starts(self, rollout: Rollout) -> Tensor:
-        """Bool [T, B]: where obs[t] begins an episode. Raises ValueError for another number of environments."""
+        """Bool [T+1, B]: where obs[t] begins an episode. Raises ValueError for another number of environments."""
         episode = self.episodes.visits(rollout).episode
-        return episode.diff(dim=0, prepend=torch.zeros_like(episode[:1]))[:-1] > 0
+        return episode.diff(dim=0, prepend=torch.zeros_like(episode[:1])) > 0
 
     def beliefs(self, rollout: Rollout, starts: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """(b_0 ... b_T-1 [T, B, belief], coded actions [T, B, a]); `before` [B, belief + a] is what came before."""
+        starts = starts[:-1]
         code = self.code(rollout.action.flatten(0, 1)).unflatten(0, rollout.shape)
         belief, action = before.split([self.belief, self.code.size], -1)
         last = torch.cat([action[None], code])[:-1].masked_fill(starts[..., None], 0.0)
@@ -138,9 +139,10 @@ class SelfPrediction(nn.Module):
     def carry(self, rollout: Rollout) -> None:
         """Takes what the valid steps led to into the moments, and beliefs to where the next rollout begins."""
         if len(rollout.valid):
-            belief, code = self.beliefs(rollout, self.starts(rollout), self.carried)
+            starts = self.starts(rollout)
+            belief, code = self.beliefs(rollout, starts, self.carried)
             self.origin.copy_(self.carried)
-            self.carried.copy_(torch.cat([belief[-1], code[-1]], -1))
+            self.carried.copy_(torch.cat([belief[-1], code[-1]], -1).masked_fill(starts[-1, :, None], 0.0))
             self.episodes.advance(rollout)
         self.given.observe(next_obs(rollout.obs, self.given.keys), rollout.valid.bool().flatten())
 
