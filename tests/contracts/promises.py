@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import io
 import pickle
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import samples
 import torch
+from gymnasium import spaces
 from tensordict import TensorDict
 from torch import Tensor
 
@@ -377,3 +379,55 @@ def a_loss_is_a_finite_number_that_reaches_the_policy(case: Case) -> None:
 
 def names_the_reward(refusal: Exception, made: Reward) -> None:
     assert any(p.name in str(refusal) for p in made.modules() if isinstance(p, Reward)), f"which reward? {refusal}"
+
+
+@promise
+def bad_observations_are_refused_or_do_not_matter(case: Case) -> None:
+    """NaN, infinities and another shape than the space's: an error that names the reward, or no difference at all."""
+    if case.scores == "Completions":
+        return
+    made, experience = case.taught(), case.experience()
+    before = value(made, experience)
+    for bad in (torch.nan, torch.inf):
+        broken = samples.replace(experience)
+        broken.obs["obs"][6, 2] = bad
+        _refused_or_same(made, broken, before)
+    wider = torch.cat([experience.obs["obs"], experience.obs["obs"][..., :1]], -1)
+    lead = experience.obs.batch_size
+    _refused_or_same(made, samples.replace(experience, obs=TensorDict({"obs": wider}, lead)), before)
+
+
+def _refused_or_same(made: Reward, experience: Any, before: Tensor) -> None:
+    try:
+        after = value(made, experience)
+    except ValueError as refusal:
+        names_the_reward(refusal, made)
+    else:
+        same(after, before, "a reward that takes bad observations must not look at them")
+
+
+@promise
+def spaces_that_cannot_be_read_are_refused_or_do_not_matter(case: Case) -> None:
+    if case.scores == "Completions":
+        return
+    made = case.make()
+    texts = spaces.Dict({"obs": spaces.Text(8)})
+    try:
+        made.build(dataclasses.replace(samples.spec(), observation_space=texts))
+    except (TypeError, ValueError) as refusal:
+        names_the_reward(refusal, made)
+    else:
+        assert value(made, case.experience()).shape == case.experience().shape
+
+
+@promise
+def no_steps_one_step_and_one_environment(case: Case) -> None:
+    if case.scores == "Completions":
+        return
+    made = case.make()
+    made.build(samples.spec(num_envs=1), generator=torch.Generator().manual_seed(0))
+    for steps in (0, 1, 3):
+        experience = samples.rollout(steps=steps, num_envs=1)
+        assert value(made, experience).shape == (steps, 1)
+        made.observe(experience)
+        made.update(experience)

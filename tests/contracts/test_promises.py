@@ -154,7 +154,20 @@ class Detaches(Broken):
         return sum(p.sum() for p in policy.parameters()).detach().requires_grad_()
 
 
+class Swallows(Broken):
+    def score(self, experience):
+        return experience.obs["obs"][1:].nan_to_num().clamp(-1, 1).sum(-1)
+
+
+class Mute(Broken):
+    def build(self, spec, *, device="cpu", generator=None):
+        if not hasattr(spec.observation_space["obs"], "low"):
+            raise TypeError("no")
+
+
 BROKEN = [
+    (Swallows, promises.bad_observations_are_refused_or_do_not_matter),
+    (Mute, promises.spaces_that_cannot_be_read_are_refused_or_do_not_matter),
     (Counts, promises.score_is_pure),
     (Hides, promises.state_carries_everything),
     (Doubles, promises.scores_are_float_tensors_of_the_right_shape),
