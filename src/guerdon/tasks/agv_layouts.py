@@ -105,7 +105,7 @@ _AISLES = tuple((float(x), y0, x + 1.0, y1) for y0, y1 in ((2.5, 8.5), (11.0, 17
 _DEAD_ENDS = ((4.0, 7.5, 6.0, 8.5), (10.0, 16.5, 12.0, 17.5))
 
 _SIMPLE_ENDS = {"start": (7.0, 10.0, 8.5, 11.0), "goal": (9.5, 10.0, 10.0, 11.0), "heading": (-0.4, 0.4)}
-_COMPLEX_ENDS = {"start": (0.8, 0.8, 2.2, 2.2), "goal": (4.6, 5.0, 5.4, 6.5), "heading": (0.0, np.pi / 2)}
+_COMPLEX_ENDS = {"start": (0.8, 0.8, 2.2, 2.2), "goal": (4.0, 9.5, 6.0, 10.0), "heading": (0.0, np.pi / 2)}
 
 LAYOUTS: dict[str, Layout] = {
     "S-static": Layout(shelves=_SIMPLE, **_SIMPLE_ENDS),
@@ -116,11 +116,11 @@ LAYOUTS: dict[str, Layout] = {
     "C-dynamic": Layout(
         shelves=_AISLES + _DEAD_ENDS,
         tracks=(
-            (5.0, 1.2, 18.8, 1.2), (1.5, 9.0, 17.5, 9.0), (2.0, 10.5, 18.5, 10.5), (18.0, 3.0, 18.0, 17.0),
+            (5.0, 1.2, 18.8, 1.2), (1.5, 8.9, 17.5, 8.9), (2.0, 10.6, 18.5, 10.6), (18.0, 3.0, 18.0, 17.0),
             (1.5, 4.5, 1.5, 18.5),
         ),
         **_COMPLEX_ENDS,
     ),
 }  # fmt: skip
 """Simple (3 shelves, the goal ahead in the open, 1 to 3 m away) and complex (12 shelves: aisles two metres wide, two of
-them dead ends, the goal in one, 8 m away), each without and with movers (2 and 5)."""
+them dead ends, the goal behind one, 11 m away), each without and with movers (2 and 5)."""
