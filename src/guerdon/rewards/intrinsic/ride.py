@@ -32,7 +32,9 @@ class RIDE(Reward):
 
     Args:
         count_keys: of the observation, what is counted; None takes `keys`.
-        inverse_weight, forward_weight: of the losses (0.1 and 10: paper).
+        inverse_weight, forward_weight: of the losses (0.1 and 10: paper). With these phi shrinks, and on small tasks
+            hardly tells actions apart: ICM's 0.8 and 0.2 teach it more (NoisyTV, 60 rollouts of 512 steps: inverse
+            loss 1.52 against 0.98, of ln 5 = 1.61).
         features: size of phi (128: paper and release).
         hidden: dense layers of phi's network, after the convolutions if there are any (RLLTE's for vectors).
         lr: of Adam (1e-3: RLLTE; paper 1e-4 of RMSprop).
