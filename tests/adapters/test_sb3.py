@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import functools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -218,3 +220,9 @@ def test_what_cannot_be_done_says_why():
     env.reset()
     with pytest.raises(ValueError, match="Move: observation 'obs' is NaN or infinite"):
         env.step(np.ones(3, int))
+
+
+def test_without_it_the_adapter_says_what_to_install():
+    code = "import sys; sys.modules['stable_baselines3'] = None; import guerdon.adapters.sb3"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install 'guerdon[sb3]'" in ended.stderr

@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from rllte.common.prototype import BaseReward
 from tensordict import TensorDict
 from torch import Tensor
 
 from guerdon.adapters.live import LiveReward
 from guerdon.types import Reward, Rollout
+
+try:
+    from rllte.common.prototype import BaseReward  # pyright: ignore[reportMissingImports]
+except ImportError as error:
+    raise ImportError("RLLTE is not installed here: pip install rllte-core, in an environment of its own") from error
 
 KEYS = ("observations", "actions", "rewards", "terminateds", "truncateds", "next_observations")
 

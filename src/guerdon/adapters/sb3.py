@@ -12,15 +12,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_wrapper
 
 from guerdon.adapters.gymnasium import PaidBy, reached, refuse_paid
 from guerdon.adapters.live import LiveReward
 from guerdon.types import Reward, Rollout
+
+try:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_wrapper
+except ImportError as error:
+    raise ImportError("Stable-Baselines3 is not installed: pip install 'guerdon[sb3]'") from error
 
 
 class VecPaidBy(VecEnvWrapper):

@@ -14,12 +14,16 @@ import torch
 from gymnasium import spaces
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Categorical, MultiCategorical, MultiOneHot, OneHot, TensorSpec, Unbounded
-from torchrl.envs import EnvBase, Transform
-from torchrl.objectives import LossModule
 
 from guerdon.adapters.live import LiveReward
 from guerdon.types import Reward, Rollout
+
+try:
+    from torchrl.data import Binary, Categorical, MultiCategorical, MultiOneHot, OneHot, TensorSpec, Unbounded  # pyright: ignore[reportMissingImports]
+    from torchrl.envs import EnvBase, Transform  # pyright: ignore[reportMissingImports]
+    from torchrl.objectives import LossModule  # pyright: ignore[reportMissingImports]
+except ImportError as error:
+    raise ImportError("TorchRL is not installed here: pip install 'guerdon[torchrl]'") from error
 
 
 class PaidTransform(Transform):
