@@ -1,9 +1,10 @@
 """Forward and inverse models, one by one and side by side."""
 
 import pytest
+import samples
 import torch
 
-from guerdon.models.dynamics import ForwardEnsemble, ForwardModel, InverseModel, StackedLinear
+from guerdon.models.dynamics import ActionFeatures, ForwardEnsemble, ForwardModel, InverseModel, StackedLinear
 
 
 def test_shapes_with_any_leading_dimensions():
@@ -56,3 +57,20 @@ def test_an_inverse_model_tells_the_order_of_its_inputs():
 def test_wrong_sizes_are_refused():
     with pytest.raises(RuntimeError):
         ForwardModel(6, 3)(torch.randn(4, 6), torch.randn(4, 2))
+
+
+def test_features_without_a_forward_model_say_so():
+    net = ActionFeatures(samples.spec(), reader="mine")
+    with pytest.raises(ValueError, match="mine"):
+        net.predict(torch.zeros(8, 4, 128), samples.rollout().action)
+    assert set(net.learn(samples.rollout())) == {"inverse"}
+
+
+def test_an_observation_between_two_steps_is_encoded_once():
+    net, seen = ActionFeatures(samples.spec(), batch_size=16), []
+    net.net.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    net.learn(samples.rollout(steps=8))
+    assert sum(seen) == 2 * (4 + 1) * 4, "two blocks of four steps of four environments"
+    seen.clear()
+    assert net.encode(samples.rollout(steps=8).obs).shape == (9, 4, 128)
+    assert sum(seen) == 9 * 4
