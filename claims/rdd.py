@@ -129,9 +129,9 @@ def table(seed: int) -> dict[str, float]:
     }
 
 
-def network(seed: int) -> dict[str, float]:
+def network(seed: int, counts: np.ndarray = COUNTS) -> dict[str, float]:
     """Check 2: the shipped predictor, taught by every visit once, in a drawn order."""
-    n = np.repeat(COUNTS, EACH)
+    n = np.repeat(counts, EACH)
     stream = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(n)), n))
     stream = np.resize(stream, (-(-len(stream) // 1024), STEPS, 8))
     rdd = built(RDD(**NETWORK), seed)
@@ -178,14 +178,15 @@ def same(seed: int, steps: int) -> float:
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--toy", action="store_true", help="one seed and short runs; nothing is written")
+    parser.add_argument("--toy", action="store_true", help="one seed and short runs; claims nothing")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args(argv)
     start = time.monotonic()
     seeds, steps = ((0,), 4 * ENVS * STEPS) if args.toy else (SEEDS, 150_000)
     values: dict[str, list[float]] = {e.name: [] for e in EXPECTED}
     for seed in seeds:
-        for name, value in (table(seed) | network(seed)).items():
+        for name, value in (table(seed) | network(seed, np.maximum(1, COUNTS // 16) if args.toy else COUNTS)).items():
             values[name].append(value)
     jobs = [(arm, bonus, seed, steps) for seed in seeds for arm, bonus in ARMS.items()]
     rows = in_parallel(maze, jobs, args.workers)
@@ -197,7 +198,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     values["maze: RDD without spread"] = [same(seed, min(steps, 8 * ENVS * STEPS)) for seed in seeds[:2]]
     modules = (distillation, observation_net, drnd, inspect.getmodule(RND))
     return write(
-        None if args.toy else RESULTS / "rdd.json",
+        args.out or (None if args.toy else RESULTS / "rdd.json"),
         script=__file__,
         method=Path(inspect.getfile(RDD)),
         parts=[Path(inspect.getfile(m)) for m in modules],  # type: ignore[arg-type]
