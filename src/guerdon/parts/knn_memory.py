@@ -114,20 +114,19 @@ class LifelongMemory(nn.Module):
 
         Infinite, and row -1, where fewer than k are held.
         """
-        held, rows = self.entries[: len(self)], 512
+        held, rows = self.entries[: len(self)], 256
         long = max(k, _ELEMENTS // rows)
         found = [self._search(part, held.split(long), k) for part in queries.split(rows)]
         return torch.cat([squares for squares, _ in found]), torch.cat([index for _, index in found])
 
     def _search(self, queries: Tensor, blocks: tuple[Tensor, ...], k: int) -> tuple[Tensor, Tensor]:
-        best, start = queries.new_full((len(queries), k), torch.inf), 0
-        rows = torch.full(best.shape, -1, device=best.device)
-        for block in blocks:
-            squares, index = (x[0] for x in nearest(queries[None], block[None], k))
-            best, order = torch.cat([best, squares], 1).topk(k, largest=False)
-            rows = torch.cat([rows, index + start], 1).gather(1, order)
-            start += len(block)
-        return best, rows.masked_fill(best.isinf(), -1)
+        found = [nearest(queries[None], block[None], k) for block in blocks]
+        squares = torch.cat([squares[0] for squares, _ in found], 1)
+        index = torch.cat([index[0] + i * len(blocks[0]) for i, (_, index) in enumerate(found)], 1)
+        if len(blocks) > 1:
+            squares, order = squares.topk(k, largest=False)
+            index = index.gather(1, order)
+        return squares, index.masked_fill(squares.isinf(), -1)
 
     def add(self, vectors: Tensor) -> None:
         """Takes in vectors [n, d], the newest last."""
