@@ -90,6 +90,21 @@ def test_ppo_learns_the_same_whether_paid_at_once_or_at_the_end(reward):
     assert not torch.allclose(weights(models["step"]), weights(unpaid), atol=1e-4)
 
 
+@pytest.mark.parametrize("when", ["step", "rollout"])
+def test_a_rollout_that_is_broken_off_is_taken_up_again(when: str):
+    class Stop(RewardCallback):
+        def _on_step(self) -> bool:
+            return self.n_calls < 20
+
+    env = vector(Novelty() + Extrinsic(), when)
+    model = ppo(env)
+    model.learn(4 * 16 * 3, callback=Stop())
+    assert env.live.steps == 4, "20 steps: one rollout of 16, and these"
+    model.learn(2 * 16 * 3, callback=RewardCallback())
+    assert env.live.steps == 0
+    assert (model.rollout_buffer.rewards != 0).mean() > 0.9, "novelty pays every step"
+
+
 def test_the_log_tells_raw_normalised_and_weighted_values_apart(tmp_path):
     model = ppo(vector(Extrinsic() + 0.25 * Normalise(Move())))
     model.set_logger(configure(str(tmp_path), ["csv"]))

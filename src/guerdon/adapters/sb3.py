@@ -152,7 +152,8 @@ class RewardCallback(BaseCallback):
             rollout: Rollout = live.window()
             scored = live.evaluate(rollout)
             buffer = self.model.rollout_buffer  # type: ignore[attr-defined]
-            buffer.rewards += scored.value[rollout.valid[:, 0]].nan_to_num(nan=0.0).cpu().numpy()
+            paid = scored.value[rollout.valid[:, 0]].nan_to_num(nan=0.0).cpu().numpy()
+            buffer.rewards += paid[-len(buffer.rewards) :]  # before them, steps of a rollout that was broken off
             buffer.compute_returns_and_advantage(last_values=self.locals["values"], dones=self.locals["dones"])
         for name, value in live.finish(scored).items():
             self.logger.record(f"reward/{name}", value)
