@@ -116,3 +116,18 @@ def test_mistakes_are_named():
         Normalise(Extrinsic()).score(samples.rollout())
     with pytest.raises(ValueError, match="built for 4 environments, got 2"):
         built().observe(samples.rollout(num_envs=2))
+
+
+def test_what_was_scored_is_not_scored_again_to_be_observed(monkeypatch):
+    made, r = built(), samples.rollout(seed=1)
+    calls = []
+    score = type(made.reward).score
+    monkeypatch.setattr(type(made.reward), "score", lambda self, x, **k: (calls.append(x), score(self, x, **k))[1])
+    made.evaluate(r)
+    made.observe(r)
+    assert len(calls) == 1
+    made.update(r)
+    made.observe(r)
+    assert len(calls) == 2, "after learning its score may be another"
+    made.observe(samples.rollout(seed=2))
+    assert len(calls) == 3

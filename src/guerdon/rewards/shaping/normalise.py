@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from guerdon.parts.recall import Recall
 from guerdon.parts.running_moments import RunningMoments
 from guerdon.types import About, Experience, Reward, Rollout, Scored, Spec, as_reward, check_score
 
@@ -65,6 +66,7 @@ class Normalise(Reward):
     ) -> None:
         super().build(spec, device=device, generator=generator)
         self.moments = RunningMoments().to(device)
+        self.recall: Recall[Tensor] = Recall()
         if self.by == "returns":
             self.register_buffer("carried", torch.zeros(spec.num_envs, device=device))  # G of each running episode
 
@@ -72,6 +74,9 @@ class Normalise(Reward):
         if not hasattr(self, "moments"):
             raise RuntimeError(f"{self.name} is not built: call build(spec) first")
         inner = self.reward.evaluate(experience, **needed)
+        if isinstance(experience, Rollout):
+            self.recall.forget()
+            self.recall.of(experience, self.reward, lambda: inner.value)
         if self.by == "moments":
             value = self.moments.normalise(inner.value, epsilon=self.epsilon)
         else:
@@ -80,10 +85,17 @@ class Normalise(Reward):
 
     @torch.no_grad()
     def observe(self, rollout: Rollout) -> None:
-        values = self.reward.evaluate(rollout).value  # before the inner reward's own state moves on
+        values = self.recall.of(  # before the inner reward's own state moves on
+            rollout, self.reward, lambda: self.reward.evaluate(rollout).value
+        )
         super().observe(rollout)
+        self.recall.forget()
         counted = rollout.valid.bool() & ~values.isnan()
         self.moments.update(self._returns(values, counted, rollout) if self.by == "returns" else values, counted)
+
+    def update(self, experience: Any) -> dict[str, float]:
+        self.recall.forget()
+        return super().update(experience)
 
     def _returns(self, values: Tensor, counted: Tensor, rollout: Rollout) -> Tensor:
         """G at every step [T, B]; the last one is carried into the next rollout."""
