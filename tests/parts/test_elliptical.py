@@ -44,6 +44,8 @@ def test_indicators_count_visits():
     """With ridge 1 a one-hot vector is worth 1 / (1 + n) after n visits."""
     x = torch.eye(3)[[0, 1, 0, 0, 1]].view(5, 1, 3)
     visits = Visits(torch.ones(5, 1, dtype=torch.bool), torch.zeros(5, 1, dtype=torch.int64), None)
+    with pytest.raises(FloatingPointError, match="nan"):
+        EllipticalMemory(1, 3, 0.1).walk(x * float("nan"), visits)
     bonus, _ = EllipticalMemory(1, 3, 1.0).walk(x, visits)
     torch.testing.assert_close(bonus.flatten(), torch.tensor([1.0, 1.0, 1 / 2, 1 / 3, 1 / 2]))
 
@@ -61,3 +63,14 @@ def test_ten_thousand_visits_keep_the_count():
 def test_a_ridge_of_nothing_is_refused():
     with pytest.raises(ValueError, match="ridge"):
         EllipticalMemory(1, 2, 0.0)
+
+
+def test_vectors_too_long_for_float64_are_refused():
+    x = torch.full((50, 1, 3), 1e9) + torch.randn(50, 1, 3)
+    visits = Visits(torch.ones(50, 1, dtype=torch.bool), torch.zeros(50, 1, dtype=torch.int64), None)
+    with pytest.raises(FloatingPointError, match=r"too long beside a ridge of 0\.1"):
+        EllipticalMemory(1, 3, 0.1).walk(x, visits)
+    with pytest.raises(FloatingPointError, match="nan"):
+        EllipticalMemory(1, 3, 0.1).walk(x * float("nan"), visits)
+    bonus, _ = EllipticalMemory(1, 3, 0.1).walk(x / 1e6, visits)  # a thousand is not
+    assert bonus[-1, 0] == pytest.approx(1 / 49, rel=0.5)

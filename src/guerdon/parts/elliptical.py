@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from guerdon.parts.episodes import Visits
 
 _BLOCK = 128  # steps taken at a time
+_LONGEST = 1e12  # of a bonus: beyond it, float64 leaves fewer than four digits to a bonus of 1
 
 
 class EllipticalMemory(nn.Module):
@@ -34,7 +35,10 @@ class EllipticalMemory(nn.Module):
         self.register_buffer("inverse", (torch.eye(size, dtype=torch.float64) / ridge).repeat(num_envs, 1, 1))
 
     def walk(self, vectors: Tensor, visits: Visits) -> tuple[Tensor, Tensor]:
-        """The bonus of each visit, float32 [T+1, B] (0 where there is none), and C^-1 after the rollout."""
+        """The bonus of each visit, float32 [T+1, B] (0 where there is none), and C^-1 after the rollout.
+
+        Raises FloatingPointError for NaN, and for vectors so long, beside the ridge, that float64 has no digits left.
+        """
         if not len(vectors):
             return vectors[..., 0].float(), self.inverse
         x = (vectors * visits.there[..., None]).transpose(0, 1).contiguous().double()
@@ -51,6 +55,9 @@ class EllipticalMemory(nn.Module):
         scaled = torch.where(onward, x @ inverse, x / self.ridge)  # rows of H C^-1, C of the row's own episode
         gram = (scaled @ x.mT).masked_fill(episode[:, :, None] != episode[:, None], 0.0)
         gram.diagonal(dim1=1, dim2=2).add_(1.0)
+        if not float(gram.diagonal(dim1=1, dim2=2).max()) <= _LONGEST:
+            longest = float(x.norm(dim=-1).max())
+            raise FloatingPointError(f"vectors of length {longest:.3g} are too long beside a ridge of {self.ridge:g}")
         factor = torch.linalg.cholesky(gram)
         bonus = (factor.diagonal(dim1=1, dim2=2).square() - 1).clamp(min=0)
         known = torch.linalg.solve_triangular(factor, scaled * (episode == last)[..., None], upper=False)

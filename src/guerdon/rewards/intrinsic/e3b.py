@@ -42,7 +42,7 @@ class E3B(Reward):
 
     Raises:
         ValueError: another number of environments than it was built for; NaN or infinite observations, or ones of
-            another shape.
+            another shape. FloatingPointError: features too long for float64 beside the ridge.
     """
 
     about: ClassVar[About] = About(
