@@ -137,3 +137,12 @@ def test_state_comes_back_whatever_its_length(make):
 def test_a_memory_without_room_is_refused(make):
     with pytest.raises(ValueError, match="at least one vector"):
         make()
+
+
+def test_no_more_room_is_kept_than_the_capacity():
+    life, episodes = LifelongMemory(3, 1500), EpisodicMemory(2, 3, 1500)
+    for _ in range(16):
+        life.add(torch.zeros(100, 3))
+        episodes.add(torch.zeros(100, 2, 3), visits_of([[(False, True)] * 2] * 100))
+    assert life.entries.untyped_storage().nbytes() == 1500 * 3 * 4
+    assert episodes.entries.untyped_storage().nbytes() == 2 * 1500 * 3 * 4

@@ -75,7 +75,7 @@ class EpisodicMemory(nn.Module):
         ordinal = visits.ordinal + self.count
         self.count += kept.sum(0)
         room = min(self.capacity, int(self.count.max()))
-        self.entries = grown(self.entries.transpose(0, 1), room)[: self.capacity].transpose(0, 1)
+        self.entries = _grown(self.entries.transpose(0, 1), room, self.capacity).transpose(0, 1)
         step, column = (kept & (ordinal >= self.count - self.capacity)).nonzero(as_tuple=True)
         self.entries[column, ordinal[step, column] % self.capacity] = vectors[step, column].to(self.entries)
 
@@ -133,7 +133,7 @@ class LifelongMemory(nn.Module):
         vectors = vectors[-self.capacity :]
         slot = (self.count + torch.arange(len(vectors), device=vectors.device)) % self.capacity
         self.count += len(vectors)
-        self.entries = grown(self.entries, len(self))[: self.capacity]
+        self.entries = _grown(self.entries, len(self), self.capacity)
         self.entries[slot] = vectors.to(self.entries)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *more: Any) -> None:
@@ -159,6 +159,12 @@ def nearest(queries: Tensor, held: Tensor, k: int, hidden: Tensor | None = None)
     exact, order = exact.masked_fill(best.values.isinf(), torch.inf).sort(-1)
     more = (0, k - kept)
     return F.pad(exact, more, value=torch.inf), F.pad(best.indices.gather(-1, order), more)
+
+
+def _grown(entries: Tensor, size: int, capacity: int) -> Tensor:
+    """`entries` with room for `size` rows and some to come, of no more than `capacity` in all."""
+    longer = grown(entries, size)
+    return longer if len(longer) <= capacity else longer[:capacity].clone()
 
 
 def _make_room(memory: EpisodicMemory | LifelongMemory, state: dict[str, Any], prefix: str) -> None:
