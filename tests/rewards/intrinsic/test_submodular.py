@@ -225,6 +225,8 @@ BOX = functools.partial(spaces.Box, -1.0, 1.0, dtype=np.float32)
         (lambda: SubmodularReward(function=Broken(), radius=1.0), "radius"),
         (lambda: paid(built(spaces.Discrete(5)), rollout([[0], [5]])), "SubmodularReward: items are 0 to 4"),
         (lambda: paid(built(spaces.Discrete(5)), rollout([[0, 1], [1, 1]])), "SubmodularReward"),
+        (lambda: paid(built(BOX((1,)), cells=(3,)), rollout([[[0.0, 1.0]], [[0.0, 1.0]]])), r"shape \[2, 1, 1\], got"),
+        (lambda: paid(built(spaces.Discrete(5)), rollout([[[0]], [[1]]])), r"shape \[2, 1\], got"),
         (lambda: paid(built(BOX((1,)), cells=(3,)), rollout([[[0.0]], [[torch.nan]]])), "not finite"),
         (lambda: paid(built(BOX((1,)), cells=(3,)), rollout([[[0.0]], [[torch.inf]]])), "not finite"),
     ],

@@ -40,9 +40,9 @@ class SubmodularReward(Reward):
         items: in place of all these, called with the observations (TensorDict [T+1, B]) for the items [T+1, B, ...].
 
     Raises:
-        ValueError: the options do not fit the observation space; a position that is not finite; an item outside F's
-            ground set; another number of environments than it was built for; a gain that is NaN or infinite, with the
-            items of the episode so far.
+        ValueError: the options do not fit the observation space; a position of another shape, or not finite; an item
+            outside F's ground set; another number of environments than it was built for; a gain that is NaN or
+            infinite, with the items of the episode so far.
     """
 
     about: ClassVar[About] = About(
@@ -85,6 +85,7 @@ class SubmodularReward(Reward):
                 raise ValueError(
                     f"{self.name}: cells={grid} are {math.prod(grid)}, observation {self.key!r} has {space.n}"
                 )
+        self.shape = None if space is None else space.shape
         self.start = int(space.start) if isinstance(space, spaces.Discrete) else None
         self.grid = self._corners(space) if self.start is None and grid is not None and space is not None else None
         if self.function is None and grid is None:
@@ -132,6 +133,9 @@ class SubmodularReward(Reward):
             items = self.items(rollout.obs)
         else:
             items = rollout.obs[self.key or next(iter(rollout.obs.keys()))]
+            if tuple(items.shape[2:]) != self.shape:
+                shape = [*visits.there.shape, *(self.shape or ())]
+                raise ValueError(f"{self.name}: positions must have shape {shape}, got {list(items.shape)}")
             if self.start is not None:
                 items = items.long() - self.start
             elif items.is_floating_point() or self.grid is not None:
