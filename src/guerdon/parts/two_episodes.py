@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from guerdon.parts.episodes import Visits
 from guerdon.parts.knn_memory import nearest
 
+_ELEMENTS = 1 << 20  # distances worked out at a time: what a core's cache likes
 _NONE = -2  # an episode long gone, or no vector at all
 
 
@@ -39,12 +40,17 @@ class TwoEpisodes(nn.Module):
         [T+1, B, k] each, ascending, infinite where there are fewer than k.
         """
         held, episode = self._joined(vectors, visits)
-        mine, queries = visits.episode.T[..., None], vectors.transpose(0, 1)
-        later = torch.ones(len(vectors), held.shape[1], dtype=torch.bool, device=held.device)
-        later = later.triu(self.entries.shape[1])  # itself included
-        inside = nearest(queries, held, k, (episode[:, None] != mine) | later)[0]
-        outside = nearest(queries, held, k, episode[:, None] != mine - 1)[0]
-        return inside.transpose(0, 1), outside.transpose(0, 1)
+        mine, queries, steps = visits.episode.T[..., None], vectors.transpose(0, 1), len(vectors)
+        later = torch.ones(steps, held.shape[1], dtype=torch.bool, device=held.device)
+        later = later.triu(held.shape[1] - steps)  # itself included
+        found, wide = [], max(1, _ELEMENTS // max(1, steps * held.shape[1]))
+        for b in range(0, len(held), wide):
+            rows = slice(b, b + wide)
+            other = episode[rows, None]
+            inside = nearest(queries[rows], held[rows], k, (other != mine[rows]) | later)[0]
+            found.append((inside, nearest(queries[rows], held[rows], k, other != mine[rows] - 1)[0]))
+        inside, outside = (torch.cat(parts).transpose(0, 1) for parts in zip(*found, strict=True))
+        return inside, outside
 
     def add(self, vectors: Tensor, visits: Visits) -> None:
         """Takes in the visits of a rollout, once."""
