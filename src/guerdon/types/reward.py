@@ -229,7 +229,7 @@ class Stream(Reward):
     def __init__(self, reward: Any, *, name: str | None = None, gamma: float | None = None, episodic: bool = True):
         super().__init__()
         self.reward = as_reward(reward)
-        self.stream_name, self.gamma, self.episodic = name, gamma, episodic
+        self.stream_name, self.gamma, self.episodic = name, gamma, episodic  # type: ignore[misc]
 
     @property
     def name(self) -> str:

@@ -55,7 +55,7 @@ class Normalise(Reward):
         if by not in ("returns", "moments"):
             raise ValueError(f"Normalise's by is 'returns' or 'moments', got {by!r}")
         self.reward = as_reward(reward)
-        self.by, self.gamma, self.episodic, self.epsilon = by, gamma, episodic, epsilon
+        self.by, self.gamma, self.episodic, self.epsilon = by, gamma, episodic, epsilon  # type: ignore[misc]
 
     @property
     def name(self) -> str:
