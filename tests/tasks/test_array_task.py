@@ -168,6 +168,18 @@ def test_every_array_task_is_a_gymnasium_environment_and_draws(name):
     assert name in tasks.names()
 
 
+def test_made_by_either_name_with_options_and_without_captions():
+    for name in ("AGV-S-static", "guerdon/AGV-S-static-v0"):
+        task = tasks.make(name, num_envs=3, workers=2, seed=1, rays=5)
+        assert isinstance(task, ArrayTask)
+        assert task.recv(0).obs["lidar"].shape == (3, 5)
+        assert task.captions is task.recv(0).caption is None
+    with pytest.raises(ValueError, match=r"AGV-S-static has no option 'ray'; there is .*rays"):
+        tasks.make("AGV-S-static", num_envs=1, ray=3)
+    with pytest.raises(ValueError, match="AGV-S-static"):
+        tasks.make("AGV-S-statik", num_envs=2)
+
+
 @pytest.mark.parametrize("name", tasks.ARRAYS)
 def test_every_array_task_shows_what_its_space_allows_and_repeats_itself(name):
     def played() -> list:
