@@ -31,7 +31,7 @@ TRAINED: dict[str, Any] = {"lr": 1e-3, "batch_size": BATCH, "epochs": 1}
 METHODS: dict[str, dict[str, Any]] = {  # as RLLTE has them: 128 features, one dense layer of 256 for vectors
     "RND": TRAINED | {"features": 128, "fraction": 1.0},
     "ICM": TRAINED | {"features": 128, "standardise": False},
-    "Disagreement": TRAINED | {"features": 128, "members": 4, "share": 1.0, "standardise": True},
+    "Disagreement": TRAINED | {"features": 128, "members": 4, "share": 0.25, "standardise": True},
     "RE3": {"features": 128, "k": 5, "capacity": 1000, "standardise": True},
     "E3B": TRAINED | {"features": 128, "standardise": False},
 }
@@ -128,8 +128,8 @@ def theirs(method: str, shape: tuple[int, ...]) -> dict[str, Callable[[], Any]]:
 
         made.obs_norm_type, made.obs_norm = "rms", TorchRunningMeanStd(shape=shape)
         made.obs_norm.update(samples["observations"].reshape(-1, *shape))
-    for t in range(STEPS):
-        made.watch(*(samples[k][t] for k in samples))
+    for t in range(1000 if method == "RE3" else 1):  # RE3 searches what it has watched: as many states as ours
+        made.watch(*(samples[k][t % STEPS] for k in samples))
     return {
         "score": lambda: made.compute(samples, sync=False),
         "score + update": lambda: made.compute(samples, sync=True),
