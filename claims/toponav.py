@@ -2,21 +2,29 @@
 
 Gardens (40 x 40 m, 12 landmarks, three walls with a narrow door each, the goal behind two doors, 1 paid there and
 nothing before, 600 steps), another layout each seed; 60,000 steps of 32 walkers; the map is drawn anew each episode.
-Coverage is the share of the square metres where a walker can stand that any walker has set foot on after 20,000 steps.
-Success and steps to the goal (600 if it was not reached) are of 50 further episodes without learning, in which random
-actions stay at 0.05. Expected, as the 95 % bootstrap interval of the mean over five seeds:
+Coverage is the share of the square metres where a walker can stand that any walker has set foot on after 20,000 steps;
+collisions are those of these 20,000 steps, and arms of which nothing else is asked end there. Success and steps to the
+goal (600 if it was not reached) are of 50 further episodes without learning, in which random actions stay at 0.05.
+Expected, as the 95 % bootstrap interval of the mean over five seeds:
 
 1. A flat Double DQN finds nothing; TopoNav does, and covers more than the best of the arms without a map: the flat
    agent, the flat agent with a count bonus (0.1 / sqrt(visits) of the square metre), the hierarchy with sub-goals drawn
    at random in view.
-2. Controls: without novelty in the choice of sub-goals coverage is lost; without the safety level collisions in
-   training more than double.
+2. Controls: without novelty in the choice of sub-goals coverage is lost; without the safety level collisions more than
+   double.
 3. The same walkers, in a second run of 50 episodes with the maps of the first one, need fewer steps.
 
 The card says 150,000 steps; pilots (layouts 0 to 2) were past its threshold of success after 40,000 to 60,000. Two of
-the card's settings were changed in pilots, before this run: the low level's discount is 0.9, since a hop takes about
-ten steps and at 0.99 errors of the values are as large as a step's progress is worth (walkers oscillated, and success
-was 0 to 0.4); networks learn faster (1e-3) from larger batches (256), as 32 walkers share an update.
+the card's settings were changed in pilots: the low level's discount is 0.9, since a hop takes about ten steps and at
+0.99 errors of the values are as large as a step's progress is worth (walkers oscillated, and success was 0 to 0.4);
+networks learn faster (1e-3) from larger batches (256), as 32 walkers share an update.
+
+A first run, on layouts 10 to 14, with one update a step and all arms trained for 60,000 steps, did not hold as a whole:
+success was 0.80 [0.67, 0.93], and collisions without arbitration 2.49 [1.83, 3.21] times those with it (coverage 31
+points above the rest, novelty worth 37, second run 32 % shorter; of the other arms only the one without arbitration
+ever succeeded, 0.02). The fault in the second was ours: safety looked only ahead, and walkers that skimmed a wall
+slipped into it. It has a margin of 0.1 m now. And there are two updates a step, the learner's default, as in the
+pilots. No bound was changed.
 
     python claims/toponav.py [--toy] [--workers 1]
 """
@@ -47,7 +55,7 @@ from guerdon.tasks import gardens, make
 from guerdon.types import Step
 
 LONG = False
-SEEDS = (10, 11, 12, 13, 14)
+SEEDS = (20, 21, 22, 23, 24)
 STEPS, EARLY, WALKERS, EPISODES = 60_000, 20_000, 32, 50
 FAST: dict[str, Any] = {"lr": 1e-3, "batch": 256, "start": 500}
 FLAT = ("flat DQN", "flat DQN + counts")
@@ -57,6 +65,8 @@ HIERARCHIES: dict[str, dict[str, Any]] = {
     "TopoNav, w_nov = 0": {"w_nov": 0.0},
     "TopoNav, no arbitration": {"arbitration": False},
 }
+ONE = 1000 / EARLY  # a collision in so many steps, per 1000
+WHOLE = ("flat DQN", "TopoNav")  # the arms that are trained to the end and evaluated
 WITHOUT_MAP = (*FLAT, "H-DQN without map")
 
 EXPECTED = [
@@ -83,7 +93,7 @@ class Meter:
     def __call__(self, step: Step, level: np.ndarray | None = None) -> None:
         x, y = step.obs["cell"].astype(int).T
         self.trodden[x, y] = True
-        self.bumps += float(step.obs["bump"].sum())
+        self.bumps += float(step.obs["bump"].sum()) * (self.seen < self.early)
         self.seen += self.number
         if self.coverage is None and self.seen >= self.early:
             self.coverage = 100 * float((self.trodden & self.free).sum() / self.free.sum())
@@ -93,7 +103,7 @@ class Meter:
     def told(self) -> dict[str, Any]:
         levels = dict(zip(LEVELS, (self.levels / max(self.levels.sum(), 1)).round(4).tolist(), strict=True))
         acted = {"acted": levels} if self.levels.any() else {}
-        return {"coverage": self.coverage, "collisions": 1000 * self.bumps / self.seen, **acted}
+        return {"coverage": self.coverage, "collisions": 1000 * self.bumps / self.early, **acted}
 
 
 def summary(told: list[dict[str, float]]) -> dict[str, float]:
@@ -107,6 +117,8 @@ def flat(arm: str, seed: int, steps: int, early: int, episodes: int) -> dict[str
     agent = DQN(keys=("position", "ranges", "goal"), learner=DoubleDQN(**FAST)).build(task, reward, seed=seed)
     meter = Meter(task, early)
     agent.train(task, steps=steps, seed=seed, watch=meter)
+    if not episodes:
+        return meter.told()
     trial = make("Gardens", num_envs=episodes, layout=seed, seed=seed + 1000)
     first: dict[int, dict[str, float]] = {}
     now = trial.recv(0)
@@ -121,13 +133,15 @@ def flat(arm: str, seed: int, steps: int, early: int, episodes: int) -> dict[str
 def hierarchy(arm: str, seed: int, steps: int, early: int, episodes: int) -> dict[str, Any]:
     """One agent of two levels, trained and evaluated, with empty maps and once more with those of the first time."""
     task: Any = make("Gardens", num_envs=WALKERS, layout=seed)
-    agent = TopoNav(low=DoubleDQN(gamma=0.9, **FAST), updates=1, **HIERARCHIES[arm]).build(task, seed=seed)
+    agent = TopoNav(low=DoubleDQN(gamma=0.9, **FAST), **HIERARCHIES[arm]).build(task, seed=seed)
     meter = Meter(task, early)
     agent.play(task, steps=steps, seed=seed, watch=meter)
+    if not episodes:
+        return meter.told()
     trial = make("Gardens", num_envs=episodes, layout=seed)
     agent.map_persistence, agent.explorers = True, []
     runs = {}
-    for k, name in enumerate(("first run", "second run")[: 2 if arm == "TopoNav" else 1]):
+    for k, name in enumerate(("first run", "second run")):
         told = agent.play(trial, episodes=1, learn=False, seed=seed + 1000 * (k + 1))
         places = float(np.mean([len(e.places) for e in agent.explorers]))
         runs[name] = summary(told) | {"places": places}
@@ -141,6 +155,8 @@ def one_run(arm: str, seed: int, toy: bool, rows: Path | None, code: str) -> dic
         return row["found"]
     torch.set_num_threads(1)
     size = (3_200, 1_600, 4) if toy else (STEPS, EARLY, EPISODES)
+    if arm not in WHOLE:
+        size = (size[1], size[1], 0)
     start = time.process_time()
     found = (flat if arm in FLAT else hierarchy)(arm, seed, *size)
     found["seconds of CPU"] = round(time.process_time() - start, 1)
@@ -152,14 +168,14 @@ def one_run(arm: str, seed: int, toy: bool, rows: Path | None, code: str) -> dic
 
 def measured(seen: dict[str, dict[str, Any]]) -> dict[str, float]:
     """What is expected, by name, from the arms of one seed."""
-    full = seen["TopoNav"]
+    full = seen["TopoNav"]  # if it never collides, one collision is taken for none
     first, second = (full[name]["length"] for name in ("first run", "second run"))
     return {
         "flat DQN": seen["flat DQN"]["first run"]["success"],
         "TopoNav": full["first run"]["success"],
         "TopoNav's coverage": full["coverage"] - max(seen[arm]["coverage"] for arm in WITHOUT_MAP),
         "without novelty": full["coverage"] - seen["TopoNav, w_nov = 0"]["coverage"],
-        "without arbitration": seen["TopoNav, no arbitration"]["collisions"] / max(full["collisions"], 1e-6),
+        "without arbitration": seen["TopoNav, no arbitration"]["collisions"] / max(full["collisions"], ONE),
         "second run": 100 * (first - second) / first,
     }
 

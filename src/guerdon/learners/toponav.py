@@ -71,6 +71,7 @@ class TopoNav:
         t_random: steps to wander when there is nowhere to go.
         d_safe: metres to a wall, from the walker's centre, below which safety acts; 0 and `tau_safe` 0 is never.
         tau_safe: steps to a collision, likewise.
+        margin: metres added to the body's radius for it, so that slipping beside a wall does not touch it.
         updates: of the low level after a step of all games.
         high_every: steps of all games between updates of the high level.
         keep: candidates that the high level looks at, best by S.
@@ -99,6 +100,7 @@ class TopoNav:
         t_random: int = 10,
         d_safe: float = 0.3,
         tau_safe: float = 1.2,
+        margin: float = 0.1,
         updates: int = 2,
         high_every: int = 4,
         keep: int = 32,
@@ -117,7 +119,7 @@ class TopoNav:
             learner=high, w_nov=w_nov, w_goal=w_goal, w_cost=w_cost, novelty=novelty, keep=keep
         )  # fmt: skip
         self.reach, self.t_random, self.d_safe, self.tau_safe = reach, t_random, d_safe, tau_safe
-        self.updates, self.high_every = updates, high_every
+        self.updates, self.high_every, self.margin = updates, high_every, margin
         self.map_persistence, self.use_map, self.arbitration, self.maps = map_persistence, use_map, arbitration, maps
         self.steps = 0
         self.explorers: list[Explorer] = []
@@ -266,7 +268,9 @@ class TopoNav:
         actions = self.low.explore(values, epsilon).numpy()
         if not self.arbitration:
             return actions, np.zeros(len(actions), bool)
-        ahead = time_to_collision(obs["ranges"], task.rays, task.headings, radius=task.radius, stride=task.stride)
+        ahead = time_to_collision(
+            obs["ranges"], task.rays, task.headings, radius=task.radius + self.margin, stride=task.stride
+        )
         chosen = ahead[np.arange(len(actions)), actions]
         danger = in_danger(obs["ranges"], chosen, d_safe=self.d_safe, tau_safe=self.tau_safe)
         safe = ahead >= max(self.tau_safe, 1e-9)
