@@ -56,6 +56,7 @@ class PseudoCount(Reward):
         rewards="states that were seen seldom, by exact counts, hashed ones or nearest neighbours",
         paper="#Exploration: A Study of Count-Based Exploration for Deep Reinforcement Learning (Tang et al., 2017)",
         link="https://arxiv.org/abs/1611.04717",
+        claim="intrinsic_minigrid",
     )
 
     def __init__(
