@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from guerdon.models.actions import ActionCode
 from guerdon.models.encoders import orthogonal
-from guerdon.models.observation_net import CHUNK, ObservationInput, ObservationNet, next_obs
+from guerdon.models.observation_net import ObservationInput, ObservationNet, next_obs
 from guerdon.models.seeded import Trainer, seeded
 from guerdon.types import Rollout, Spec
 
@@ -191,7 +191,7 @@ def encode(net: nn.Module, given: ObservationInput, obs: Mapping[str, Tensor]) -
     """Features of observations [T+1, B, ...] by key: [T+1, B, size], each computed once."""
     flat = {key: obs[key].flatten(0, 1) for key in given.keys}
     count, shape = next((len(x) for x in flat.values()), 0), obs[given.keys[0]].shape[:2]
-    size = CHUNK if given.images or given.symbols else max(1, count)
+    size = given.chunk
     starts = range(0, max(1, count), size)  # an empty batch passes, too, and comes out with its width
     return torch.cat([net(given({k: x[i : i + size] for k, x in flat.items()})) for i in starts]).unflatten(0, shape)
 

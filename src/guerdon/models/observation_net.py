@@ -18,7 +18,7 @@ from guerdon.parts.running_moments import RunningMoments
 Prepared = dict[str, Tensor]
 """What networks take: "numbers" [n, d], and a tensor [n, ...] for each image and each map of symbols, by key."""
 
-CHUNK = 256  # observations in one pass: what a core's cache likes
+CHUNK = 256  # images in one pass
 
 
 class ObservationInput(nn.Module):
@@ -63,6 +63,11 @@ class ObservationInput(nn.Module):
         if self.numbers:
             shapes["numbers"] = (sum(map(self._size, self.numbers)),)
         self.moments = nn.ModuleDict({k: RunningMoments(s) for k, s in shapes.items()} if standardise else {})
+
+    @property
+    def chunk(self) -> int:
+        """How many observations to look at in one pass: as fits a core's cache."""
+        return CHUNK if self.images or self.symbols else 64 * CHUNK
 
     def _size(self, key: str) -> int:
         space = self.space[key]
@@ -131,7 +136,7 @@ class ObservationInput(nn.Module):
         shape = tuple(self.space[key].shape or ())
         if tuple(x.shape[1:]) != shape:
             raise ValueError(f"{self.reader}: observation {key!r} has shape {list(x.shape[1:])}, not {list(shape)}")
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+        if x.is_floating_point() and x.numel() and not bool(torch.stack(x.aminmax()).isfinite().all()):
             raise ValueError(f"{self.reader}: observation {key!r} holds NaN or infinity; clean it in the environment")
         return x
 
