@@ -33,6 +33,9 @@ class Distiller(nn.Module):
         lr, batch_size, epochs, fraction: of the predictor's training, see `learn`.
         device, generator: as in `Reward.build`.
         reader: whose networks these are, for errors.
+
+    Raises:
+        ValueError: a size, fraction or step that makes no sense; otherwise as `ObservationInput`.
     """
 
     def __init__(
@@ -42,6 +45,11 @@ class Distiller(nn.Module):
         device: torch.device | str = "cpu", generator: torch.Generator | None = None, reader: str = "Distiller",
     ) -> None:  # fmt: skip
         super().__init__()
+        if min(features, batch_size, epochs, targets) < 1 or not 0 < fraction <= 1 or not lr > 0:
+            raise ValueError(
+                f"{reader} needs features, batch_size and epochs of at least 1, 0 < fraction <= 1 and lr > 0; got "
+                f"{features}, {batch_size}, {epochs}, {fraction} and {lr}"
+            )
         self.given = ObservationInput(
             spec.observation_space, keys=keys, standardise=standardise, clip=clip, reader=reader
         )

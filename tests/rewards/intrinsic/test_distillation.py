@@ -187,6 +187,9 @@ def test_bad_settings_are_refused() -> None:
         RDD(sigma=-1.0)
     with pytest.raises(ValueError, match="targets >= 2"):
         DRND(targets=1)
+    for wrong in ({"lr": -1.0}, {"fraction": 0.0}, {"fraction": 2.0}, {"features": 0}, {"epochs": 0}):
+        with pytest.raises(ValueError, match="RND needs features"):
+            built(RND(**wrong), VECTORS)
     with pytest.raises(ValueError, match="no nothing, but obs"):
         built(RND(keys=["nothing"]), VECTORS)
 
