@@ -157,7 +157,8 @@ def _decay(x: float) -> str:
     return "faster than 1/n" if x < -1.2 else "1/n" if x < -0.8 else "1/sqrt(n)" if -0.65 < x < -0.35 else "falls"
 
 
-def _rank(x: float) -> str:
+def rank_word(x: float) -> str:
+    """What a rank correlation with exact counts means."""
     return "agrees" if x >= AGREES else "partly" if x >= PARTLY else "no"
 
 
@@ -170,7 +171,7 @@ def _visits(plain: Practice) -> list[Finding]:
     word = "yes" if above >= AGREES else "mostly" if above >= 0.7 else "no"
     return [
         Finding("decay", x, _decay(x), "exponent of the bonus against the visits of a place"),
-        Finding("counts", order, _rank(order), "rank correlation with 1 / sqrt(n + 1)"),
+        Finding("counts", order, rank_word(order), "rank correlation with 1 / sqrt(n + 1)"),
         Finding("new above seen", above, word, "a place never visited is paid more than a common one"),
     ]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,10 @@ import numpy as np
 import torch
 
 from guerdon import tasks
-from guerdon.compare.probe import Finding, exponent, rank_correlation, state_bytes
+from guerdon.compare.probe import Finding, exponent, rank_correlation, rank_word, state_bytes
+from guerdon.rewards.intrinsic import PseudoCount
 from guerdon.tasks.random_play import random_rollouts
-from guerdon.types import Reward, Rollout, Spec
+from guerdon.types import Reward, Spec
 
 GAMES, STEPS = 8, 128
 
@@ -40,7 +39,7 @@ def probe_task(
     """What a reward, not built yet, pays on a task where actions are drawn at random, and how that changes.
 
     8 games, rollouts of 128 steps; each is scored, observed and learned from. What a step led to is the same as
-    something before if the whole observation is, byte for byte; a clock in it makes everything new.
+    something before if the whole observation is, number for number (`PseudoCount`); a clock in it makes everything new.
 
     - scored: the share of steps that are (not NaN); paid: the share with another bonus than 0.
     - mean, spread: of the bonus in the last quarter of the rounds.
@@ -59,7 +58,8 @@ def probe_task(
     try:
         spec = Spec(games.single_observation_space, games.single_action_space, games.captions, games.num_envs)
         made.build(spec, generator=torch.Generator().manual_seed(seed))
-        known: Counter[bytes] = Counter()
+        counter = PseudoCount(power=1.0)  # pays 1 / n
+        counter.build(spec)
         found = TaskProbe([], [], [], np.zeros(rounds), np.zeros(rounds))
         ended: list[np.ndarray] = []
         rollouts = random_rollouts(games, STEPS, seed=seed)
@@ -74,7 +74,8 @@ def probe_task(
             found.seconds[turn] = (time.perf_counter() - start) / max(1, int(valid.sum()))
             found.bytes[turn] = state_bytes(made)
             found.bonus.append(value.flatten().double().numpy()[valid])
-            found.visits.append(_visits(rollout, known)[valid])
+            found.visits.append((1 / counter.score(rollout).double()).round().flatten().numpy()[valid])
+            counter.observe(rollout)
             ended.append((rollout.terminated | rollout.truncated).flatten().numpy()[valid])
             if progress:
                 progress(task, (turn + 1) / rounds)
@@ -82,18 +83,6 @@ def probe_task(
         games.close()
     found.findings = _findings(found, ended)
     return found
-
-
-def _visits(rollout: Rollout, known: Counter[bytes]) -> np.ndarray:
-    """How often what each of [T * B] steps led to was seen, this time included."""
-    keys = sorted(rollout.obs.keys())
-    whole = [rollout.obs[k][1:].flatten(0, 1).numpy() for k in keys]
-    counts = np.zeros(len(whole[0]))
-    for i in range(len(counts)):
-        name = hashlib.blake2b(b"".join(x[i].tobytes() for x in whole), digest_size=12).digest()
-        known[name] += 1
-        counts[i] = known[name]
-    return counts
 
 
 def _findings(found: TaskProbe, ended: list[np.ndarray]) -> list[Finding]:
@@ -109,7 +98,6 @@ def _findings(found: TaskProbe, ended: list[np.ndarray]) -> list[Finding]:
     half = len(found.bytes) // 2
     size = found.bytes[-1] / found.bytes[half]
     decay = exponent(n[:, None], late[:, None])
-    agrees = "agrees" if order >= 0.9 else "partly" if order >= 0.5 else "no"
     return [
         Finding("scored", float(scored.mean()), "all" if scored.all() else "some", "share of steps"),
         Finding("paid", float((late != 0).mean()), "dense" if (late != 0).mean() > 0.5 else "sparse", "share not 0"),
@@ -117,7 +105,8 @@ def _findings(found: TaskProbe, ended: list[np.ndarray]) -> list[Finding]:
         Finding("spread", float(late.std()), "", "standard deviation of it"),
         Finding("experience", change, "falls" if change < 0.8 else "rises" if change > 1.25 else "stays",
                 "mean bonus of the last quarter over the first's"),
-        Finding("counts", order, agrees if np.ptp(n) > 0 else "all new", "rank correlation with 1 / sqrt(visits)"),
+        Finding("counts", order, rank_word(order) if np.ptp(n) > 0 else "all new",
+                "rank correlation with 1 / sqrt(visits)"),
         Finding("decay", decay, "falls" if decay < -0.1 else "none", "exponent of the bonus against visits"),
         Finding("ends", end, "", "bonus of steps that end an episode, over others"),
         Finding("memory", size, "grows" if size > 1.05 else "constant", "bytes after all rounds, over half of them"),

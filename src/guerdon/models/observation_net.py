@@ -177,12 +177,13 @@ def convolutions(space: spaces.Box) -> nn.Sequential:
         else [(16, 3, 1, 1), (32, 3, 2, 1), (32, 3, 2, 1)]
     )
     layers: list[nn.Module] = []
+    channels = c
     for filters, kernel, stride, padding in plan:
-        layers += [orthogonal(nn.Conv2d(c, filters, kernel, stride, padding)), nn.LeakyReLU()]
-        c = filters
+        layers += [orthogonal(nn.Conv2d(channels, filters, kernel, stride, padding)), nn.LeakyReLU()]
+        channels = filters
     net = nn.Sequential(*layers, nn.Flatten())
     with torch.no_grad():
-        net.size = net(torch.zeros(1, c if not plan else layers[0].in_channels, h, w)).shape[1]  # type: ignore
+        net.size = net(torch.zeros(1, c, h, w)).shape[1]
     return net
 
 
