@@ -94,10 +94,10 @@ def read_pairs(
         ValueError: the file cannot be read as text or has no usable row; or a line is bad, unless ``bad="skip"``.
     """
     report, rows = PairReport(str(path)), []
-    for place, value in _values(Path(path)):
+    for place, value in json_rows(Path(path)):
         where = f"{path}, {place}"
         try:
-            rows.append(_row(value, where))
+            rows.append(pair_row(value, where))
         except (ValueError, RecursionError) as error:
             report.bad.append(f"{where}: {error}")
     if report.bad and bad == "raise":
@@ -158,8 +158,12 @@ def to_pairs(rows: Sequence[PairRow], *, generator: torch.Generator | None = Non
     return Pairs(first=side(0), second=side(1), label=torch.tensor(label), weight=weight, columns=columns)
 
 
-def _values(path: Path) -> Iterator[tuple[str, Any]]:
-    """Place and parsed value of each line or list item; a value that is no JSON is the error that says so."""
+def json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Place and parsed value of each line or list item; a value that is no JSON is the ValueError that says so.
+
+    Raises:
+        ValueError: the file cannot be read at all.
+    """
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:
@@ -185,7 +189,7 @@ def _json(data: bytes) -> Any:
         return ValueError(f"it is no JSON ({error})")
 
 
-def _row(value: Any, where: str) -> PairRow:
+def pair_row(value: Any, where: str) -> PairRow:
     """The comparison that a parsed line holds. Raises ValueError with the reason why it holds none."""
     if isinstance(value, ValueError):
         raise value
