@@ -151,3 +151,23 @@ def test_a_column_is_read_by_name_or_says_which_there_are() -> None:
         answers().column("answers", "X")
     with pytest.raises(ValueError, match="which have none"):
         samples.completions().column("answer", "X")
+
+
+@pytest.mark.parametrize("index", [[2, 0], torch.tensor([True, False, True]), slice(1, 3)])
+def test_rows_of_pairs_of_any_kind(index) -> None:
+    at = torch.arange(3)[index].tolist()
+    label, columns = torch.tensor([FIRST, SECOND, TIE]), {"user": ["a", "b", "c"]}
+    play, texts = samples.rollout(num_envs=3), ["x", "y", "z"]
+    empty = torch.zeros(3, 0, dtype=torch.long)
+    written = Completions(prompt=["?"] * 3, text=texts, ids=empty, mask=empty.bool())
+    for side in (texts, written, play):
+        pairs = Pairs(first=side, second=side, label=label, columns=columns).rows(index)
+        assert pairs.label.tolist() == label[at].tolist()
+        assert pairs.columns == {"user": [columns["user"][i] for i in at]}
+        assert pairs.weight is None
+        if side is play:
+            assert torch.equal(pairs.second.extrinsic, play.extrinsic[:, at])
+        else:
+            assert list(pairs.second if side is texts else pairs.second.text) == [texts[i] for i in at]
+    weighted = Pairs(first=texts, second=texts, label=label, weight=torch.tensor([1.0, 2.0, 3.0])).rows(index)
+    assert weighted.weight.tolist() == [i + 1.0 for i in at]

@@ -182,6 +182,23 @@ class Pairs:
         if bool(((self.label < FIRST) | (self.label > TIE)).any()):
             raise ValueError("Pairs.label must be FIRST (0), SECOND (1) or TIE (2)")
 
+    def rows(self, index: Any) -> Pairs:
+        """The pairs that `index` (a tensor of integers or booleans, a list or a slice) picks, in its order."""
+        at = torch.arange(len(self.label))[index.cpu() if isinstance(index, Tensor) else index]
+        chosen: list[int] = at.tolist()
+
+        def pick(side: Any) -> Any:
+            if isinstance(side, Rollout):
+                return side.columns(at.to(side.extrinsic.device))
+            return side.rows(at) if isinstance(side, Completions) else [side[i] for i in chosen]
+
+        columns = None if self.columns is None else {k: [v[i] for i in chosen] for k, v in self.columns.items()}
+        on = at.to(self.label.device)
+        weight = None if self.weight is None else self.weight[on]
+        return Pairs(
+            first=pick(self.first), second=pick(self.second), label=self.label[on], weight=weight, columns=columns
+        )
+
 
 @tensorclass
 class Labels:
