@@ -108,8 +108,14 @@ def test_one_factorisation_serves_all_rewards(monkeypatch):
     for policy in policies:
         policy_value(mdp, torch.ones(5, 3), policy)
     assert len(calls) == 21
-    assert len(mdp._factors) <= 8
+    assert len(mdp._kept) <= 8
     torch.testing.assert_close(policy_value(mdp, torch.ones(5, 3), uniform(mdp)), torch.full((5,), 10.0).double())
+
+
+def test_a_reward_may_leave_out_the_next_state():
+    mdp, g = random_mdp(7)
+    reward = torch.randn(2, 5, 3, 1, generator=g)
+    torch.testing.assert_close(expected_reward(mdp, reward), expected_reward(mdp, reward.expand(2, 5, 3, 5)))
 
 
 def test_ties_end():

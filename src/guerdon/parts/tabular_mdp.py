@@ -12,7 +12,8 @@ tensor([10.0000, 20.0000], dtype=torch.float64)
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,8 +28,8 @@ _AT_ONCE = 2**25  # numbers in a batch of systems that are solved together: 256 
 class TabularMDP:
     """States, actions, where they lead, where episodes start, and the discount: all of an MDP but its reward.
 
-    Keeps a copy of the tables, and the last few factorisations of I - gamma P_pi, so that any number of rewards share
-    one. Do not change the tables in place.
+    Keeps a copy of the tables, and the last few factorisations of I - gamma P_pi and of what else is asked for, so
+    that any number of rewards share one. Do not change the tables in place.
 
     Args:
         transition: [S, A, S] probabilities tau(s' | s, a); float64 inside.
@@ -52,7 +53,7 @@ class TabularMDP:
         self.transition = _distribution(transition, "transition (s, a)")
         self.start = _distribution(start, "start")
         self.gamma = float(gamma)
-        self._factors: dict[bytes, tuple[Tensor, Tensor]] = {}
+        self._kept: dict[Hashable, Any] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -69,13 +70,8 @@ class TabularMDP:
     def solve(self, policy: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor:
         """(I - gamma P_pi)^-1 `right` [..., S] for each policy; one factorisation, kept, if there is one policy."""
         if policy.ndim == 2:
-            key = policy.numpy().tobytes()
-            if key not in self._factors:
-                while len(self._factors) >= _KEPT:
-                    self._factors.pop(next(iter(self._factors)))
-                self._factors[key] = torch.linalg.lu_factor(self._system(policy))[:2]
-            columns = right.reshape(-1, self.shape[0]).T
-            solved = torch.linalg.lu_solve(*self._factors[key], columns, adjoint=transposed)
+            factors = self.kept(policy.numpy().tobytes(), lambda: torch.linalg.lu_factor(self._system(policy))[:2])
+            solved = torch.linalg.lu_solve(*factors, right.reshape(-1, self.shape[0]).T, adjoint=transposed)
             return solved.T.reshape(right.shape)
         right = right.expand(*torch.broadcast_shapes(right.shape[:-1], policy.shape[:-2]), right.shape[-1])
         rows = right.reshape(-1, self.shape[0])
@@ -86,6 +82,14 @@ class TabularMDP:
             system = self._system(policies[at : at + step])
             solved.append(torch.linalg.solve(system.mT if transposed else system, rows[at : at + step]))
         return torch.cat(solved).reshape(right.shape) if solved else right
+
+    def kept(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` returned for this key, made once; of the last 8 keys."""
+        if key not in self._kept:
+            while len(self._kept) >= _KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = make()
+        return self._kept[key]
 
     def _system(self, policy: Tensor) -> Tensor:
         return torch.eye(self.shape[0], dtype=torch.float64) - self.gamma * self.moves(policy)
@@ -119,10 +123,12 @@ def check_reward(mdp: TabularMDP, reward: Tensor) -> Tensor:
 
 
 def expected_reward(mdp: TabularMDP, reward: Tensor) -> Tensor:
-    """E[R(s, a, S')], [..., S, A], of rewards [..., S, A, S]. Raises ValueError for other shapes, NaN and infinities.
+    """E[R(s, a, S')], [..., S, A], of rewards [..., S, A, S], or [..., S, A, 1] where the next state does not matter.
 
-    Entries of impossible transitions must be finite, too.
+    Raises ValueError for other shapes, NaN and infinities, also on transitions that cannot happen.
     """
+    if tuple(reward.shape[-3:]) == (*mdp.shape, 1):
+        return _finite(reward[..., 0].double())
     _check_shape(mdp, reward, (*mdp.shape, mdp.shape[0]))
     return _finite(torch.einsum("...sat,sat->...sa", reward.double(), mdp.transition))  # NaN and inf stay, times 0 too
 
@@ -153,13 +159,14 @@ def action_value(mdp: TabularMDP, reward: Tensor, value: Tensor) -> Tensor:
 
 
 def optimal_value(mdp: TabularMDP, reward: Tensor) -> Optimum:
-    """The best policy of each expected reward [..., S, A], by exact policy iteration from the greedy one.
+    """The best policy of each expected reward [..., S, A], by exact policy iteration.
 
-    An action is changed only for one that is better by more than rounding, so that ties cannot go in circles.
+    It begins with what is best if one acts evenly afterwards, which spreads a far reward over all states at once. An
+    action is changed only for one that is better by more than rounding, so that ties cannot go in circles.
     """
     reward = check_reward(mdp, reward)
     flat = reward.reshape(-1, *mdp.shape)
-    chosen = flat.argmax(-1)
+    chosen = action_value(mdp, flat, policy_value(mdp, flat, uniform(mdp))).argmax(-1)
     value, q = flat.new_empty(flat.shape[:2]), torch.empty_like(flat)
     left = torch.arange(len(flat))
     while len(left):
@@ -227,5 +234,5 @@ def _distribution(table: Tensor, what: str) -> Tensor:
             "has an entry below 0" if math.isfinite(total) and abs(total - 1) <= TOLERANCE else f"sums to {total:.10g}"
         )
         raise ValueError(f"{what} row {list(at)} {why}: {int(wrong.sum())} of {wrong.numel()} rows are no "
-                         "distributions; probabilities are at least 0 and sum to 1 (1e-8)")  # fmt: skip
+                         "distributions; probabilities are at least 0 and sum to 1 (1e-8): give float64")  # fmt: skip
     return table
