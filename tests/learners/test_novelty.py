@@ -6,8 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from guerdon.learners.ppo import PPO
 from guerdon.learners.run import Config, train
+from guerdon.rewards.intrinsic import PseudoCount
+from guerdon.tasks import make
+from guerdon.types import Spec
 
 
 def test_oni_and_rnd_pay_and_learn_together_on_nethack(tmp_path: Path):
@@ -26,3 +31,16 @@ def test_oni_and_rnd_pay_and_learn_together_on_nethack(tmp_path: Path):
     assert last["term/Normalise(RND)/mean"] > 0
     assert last["stage/Normalise(RND)/in/mean"] == pytest.approx(last["stage/RND/mean"])
     assert last["stage/0.4*ONI/max"] == pytest.approx(0.4 * last["stage/ONI/max"])
+
+
+def test_a_resumed_run_forgets_the_episodes_that_were_under_way():
+    """Its games are others: counted afresh, no step may be paid for what an interrupted episode had seen."""
+    learner = PPO(rollout=8)
+    learner.build(make("FourRooms", num_envs=4), PseudoCount(episodic=True), seed=0)
+    collected = learner.collect()
+    learner.reward.observe(collected.rollout)
+    learner.load_state_dict(learner.state_dict(), seed=5)
+    rollout = learner.collect().rollout
+    fresh = PseudoCount(episodic=True)
+    fresh.build(Spec(learner.task.single_observation_space, learner.task.single_action_space, num_envs=4))
+    assert torch.equal(learner.reward.score(rollout), fresh.score(rollout))

@@ -1,7 +1,9 @@
 import pytest
 import samples
+import torch
 
-from guerdon.parts.episodes import RunningEpisodes
+from guerdon.parts.episodes import RunningEpisodes, restart
+from guerdon.rewards.intrinsic import PseudoCount
 
 
 def test_the_reset_observation_is_a_visit_and_begins_an_episode():
@@ -63,3 +65,14 @@ def test_no_steps_show_nothing_new():
 def test_another_number_of_environments_is_refused():
     with pytest.raises(ValueError, match="X remembers the episodes of 3 environments, and got 4 columns"):
         RunningEpisodes(3, "X").visits(samples.rollout())
+
+
+def test_after_a_restart_the_same_games_are_new_episodes():
+    reward = PseudoCount(episodic=True)
+    reward.build(samples.spec())
+    rollout = samples.rollout(steps=3)  # environment 2 goes on
+    fresh = reward.score(rollout)
+    reward.observe(rollout)
+    assert not torch.equal(reward.score(rollout), fresh), "or this test shows nothing"
+    restart(reward)
+    assert torch.equal(reward.score(rollout), fresh)

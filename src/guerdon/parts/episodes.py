@@ -59,3 +59,10 @@ class RunningEpisodes(nn.Module):
         """Once per rollout, after `visits`."""
         if len(rollout.valid):
             self.ended.copy_((rollout.terminated | rollout.truncated)[-1])
+
+
+def restart(reward: nn.Module) -> None:
+    """All that a reward remembers of episodes under way is over: a run goes on with other games."""
+    for module in reward.modules():
+        if isinstance(module, RunningEpisodes):
+            module.ended.fill_(True)
