@@ -1,9 +1,10 @@
 """Rewards and judges written as text: ``0.1 * Extrinsic() + 0.4 * ONI(model="retrieval")``.
 
 An expression is read with `ast` and never evaluated. It may hold names of the catalogue or ``module:Name`` of your own,
-called with literals, rewards or keywords; ``+``, ``*``, parentheses. ``repr(reward)`` is such an expression. Of a
-module of your own only a class that has what this kind of thing is called by is made: a reward's ``score``, a judge's
-``judge``, a text task's ``rows``, the ``__call__`` of a credit, filter, loss or sampler.
+called with literals, rewards or keywords; ``+``, ``*``, parentheses; and in a reward the encoders of reward models, as
+in ``BradleyTerry(encoder=Embeddings())``. ``repr(reward)`` is such an expression. Of a module of your own only a class
+that has what this kind of thing is called by is made: a reward's ``score``, a judge's ``judge``, a text task's
+``rows``, the ``__call__`` of a credit, filter, loss or sampler.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from guerdon import catalogue
+from guerdon.models.reward_folder import ENCODERS
 from guerdon.parts.reward_scorer import RewardScorer
 from guerdon.types import Judge, LanguageModel, Product, Reward, Stream, Sum, as_reward
 
@@ -39,7 +41,7 @@ class ExpressionError(ValueError):
 
 def parse_reward(text: str) -> Reward:
     """The reward that `text` describes. Raises ExpressionError, with the place and the near matches, if it is none."""
-    made = _Reader(text, "reward", {**catalogue.rewards(), "Stream": Stream}).read()
+    made = _Reader(text, "reward", {**catalogue.rewards(), "Stream": Stream, **ENCODERS}).read()
     try:
         return as_reward(made)
     except TypeError as error:

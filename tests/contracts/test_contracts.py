@@ -29,6 +29,8 @@ MORE = [  # further ways of the methods, and rewards made of several
     "Stream(Normalise(NGU(capacity=6)), gamma=0.9) + 0.1 * RE3(average=True)",
     "0.1 * Extrinsic() + 0.4 * ONI()",
     "Stream(0.5 * Clip(Normalise(Extrinsic()), low=-1.0, high=1.0), name='task', gamma=0.9)",
+    "BradleyTerry(encoder=Observations(actions=False, standardise=False), hidden=[8, 4], output_activation='relu')",
+    "BradleyTerry(encoder=Features(['obs']), monotone=True, activation='tanh', hidden=[8], zero=0.1, centre=0.1)",
     "Extrinsic() * ONI() + -2.0 * (Extrinsic() + CountGate(ONI(power=0.0)))",
 ]
 MORE_TEXT = [
@@ -37,6 +39,8 @@ MORE_TEXT = [
     "RLPR(shape='sigmoid') + 0.5 * MathVerify()",
     "SALU(confidence='agreement', flat=True)",
     "SALU(confidence='self-check', brier=0.5)",
+    "BradleyTerry(encoder=Embeddings(), lr=0.01, length_norm=True)",
+    "BradleyTerry(encoder=Features(['unanswerable'], low=0, high=1), hidden=[4])",
 ]
 
 

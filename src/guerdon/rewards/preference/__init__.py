@@ -1,0 +1,5 @@
+"""Which of two is better?"""
+
+from guerdon.rewards.preference.bradley_terry import BradleyTerry
+
+__all__ = ["BradleyTerry"]
