@@ -20,7 +20,7 @@ from guerdon.compare.distance import Distance, SampledReward, Simulator, exact, 
 from guerdon.parts.canonicalisation import VAL, Canonicalisation, Norm, standardise
 from guerdon.parts.tabular_mdp import TabularMDP
 
-FEATURES, RIDGE = 256, 1e-9
+FEATURES, RIDGE = 512, 1e-9
 """Random cosines of a state, and what keeps their equations solvable, as a share of the mean diagonal (ours)."""
 
 

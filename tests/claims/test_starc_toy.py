@@ -1,0 +1,39 @@
+"""The claim script of STARC from end to end, at a size that claims nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "claims" / "starc.py"
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory) -> dict:
+    out = tmp_path_factory.mktemp("claim") / "starc.json"
+    command = [sys.executable, str(SCRIPT), "--toy", "--seeds", "7", "8", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text())
+
+
+def test_the_result_has_the_agreed_form(result):
+    assert result["claim"] == "starc"
+    assert result["seeds"] == [7, 8]
+    assert result["holds"] == all(check["holds"] for check in result["checks"])
+    for check in result["checks"]:
+        assert {"name", "expected", "measured", "low", "high", "holds"} <= check.keys()
+        assert check["low"] <= check["measured"] <= check["high"]
+    assert len({check["name"] for check in result["checks"]}) == len(result["checks"]) == 19
+
+
+def test_what_holds_at_any_size(result):
+    measured = {check["name"]: check["measured"] for check in result["checks"]}
+    assert measured["same: VAL and Minimal"] < 1e-12
+    assert measured["opposite"] < 1e-12
+    assert measured["same: EPIC, DARD, VALPotential"] > 0.01
+    assert measured["VAL"] > 0.8
+    assert measured["VAL over none"] > 0.1
+    assert measured["S = 32: VAL over none"] > 0.1
