@@ -1,15 +1,19 @@
 """Every public reward, found by the catalogue, is held to every promise of the contract."""
 
+import functools
 import importlib
 import inspect
 import pkgutil
+import tempfile
 
 import pytest
+import samples
 from contracts.promises import PROMISES, Case
 
 import guerdon.rewards
 from guerdon import catalogue
 from guerdon.expression import parse_reward
+from guerdon.rewards.preference import BradleyTerry
 from guerdon.types import Reward
 
 MORE = [  # further ways of the methods, and rewards made of several
@@ -39,13 +43,27 @@ MORE_TEXT = [
     "RLPR(shape='sigmoid') + 0.5 * MathVerify()",
     "SALU(confidence='agreement', flat=True)",
     "SALU(confidence='self-check', brier=0.5)",
+    "Ensemble(rewards=[BradleyTerry(encoder=Features(['unanswerable'])), MathVerify()], rule='vote')",
     "BradleyTerry(encoder=Embeddings(), lr=0.01, length_norm=True)",
+    "RewardFusion(ExactMatch(), encoder='bag-of-words', threshold=0.5)",
+    "ConfidenceGate(ExactMatch(), encoder=Features(['unanswerable']), k=1)",
     "BradleyTerry(encoder=Features(['unanswerable'], low=0, high=1), hidden=[4])",
 ]
 
 
+@functools.cache
+def fitted() -> str:
+    """The folder of a reward model, which `RewardModel` needs to be made."""
+    made, folder = BradleyTerry(), tempfile.mkdtemp()
+    made.build(samples.spec())
+    made.save(folder)
+    return folder
+
+
 def expression(entry: catalogue.Entry) -> str:
     assert entry.about
+    if entry.name == "RewardModel":
+        return f"RewardModel(path={fitted()!r})"
     return entry.about.example or f"{entry.name}()"
 
 

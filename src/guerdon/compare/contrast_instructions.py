@@ -85,7 +85,7 @@ def build_contrasts(
     found: dict[tuple[int, int], Contrast] = {}
     for i, cosine in enumerate(unit @ unit.T):
         fits = (cosine >= low) & (cosine <= high)
-        for j in cosine.where(fits, -torch.inf).argsort(descending=True).tolist():
+        for j in map(int, cosine.where(fits, -torch.inf).argsort(descending=True)):
             if not fits[j]:
                 break
             if i != j and responses[i] != responses[j] and instructions[i] != instructions[j]:
