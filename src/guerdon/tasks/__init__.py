@@ -57,6 +57,7 @@ ARRAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "NoisyTV": ("guerdon.tasks.noisy_tv", "NoisyTV", {}),
     "DeepSea": ("guerdon.tasks.deep_sea", "DeepSea", {}),
     "Gardens": ("guerdon.tasks.gardens", "Gardens", {}),
+    "Delivery": ("guerdon.tasks.delivery", "Delivery", {}),
 }
 """Tasks whose games step together in array operations (`ArrayTask`): module, class and options."""
 
