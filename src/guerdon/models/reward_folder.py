@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from guerdon.models.reward_encoder import Embeddings, Features, Observations, RewardEncoder
 from guerdon.models.reward_head import RewardHead
 from guerdon.models.reward_transformer import Transformer
+from guerdon.models.seeded import seeded
 from guerdon.types import Spec
 
 ENCODERS: dict[str, type[RewardEncoder]] = {
@@ -76,7 +77,8 @@ def load(
         if made["encoder"] == "Transformer":
             options |= {"model": str(path), "frozen": True}
         encoder = ENCODERS[made["encoder"]](**options)
-        head = RewardHead(**made["head"])
+        with seeded(None):
+            head = RewardHead(**made["head"])
         encoder.build(spec, device=device, reader=reader)
         weights = load_file(path / WEIGHTS)
         for name, part in (("head.", head), ("encoder.", encoder)):

@@ -179,7 +179,8 @@ class Transformer(RewardEncoder):
                 f"{self.reader}: {self.model} is no reward model but a body without a trained last layer; fit one with "
                 "guerdon fit"
             )
-        head = RewardHead(self.size, bias=own.bias is not None)
+        with seeded(None):
+            head = RewardHead(self.size, bias=own.bias is not None)
         head.last.load_state_dict(own.state_dict())
         return head.to(self.place.device)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from guerdon.models import reward_folder
 from guerdon.models.reward_encoder import Observations, RewardEncoder
 from guerdon.models.reward_head import RewardHead
 from guerdon.models.seeded import Trainer, seeded
@@ -141,6 +143,15 @@ class BradleyTerry(Reward):
         logs = [self.step(experience.rows(at)) for at in self.trainer.batches(n, self.batch_size, epochs=self.epochs)]
         found = {f"{self.name}/{key}": float(torch.tensor([log[key] for log in logs]).nanmean()) for key in logs[0]}
         return found | {f"{self.name}/restarts": float(int(self.restarts) - before)}
+
+    def save(self, folder: str | Path) -> None:
+        """Writes a folder for `RewardModel`; transformers loads it, too, if it is a linear head on a `Transformer`.
+
+        Raises TypeError for an encoder of your own, ValueError with `length_norm`, which a folder cannot say.
+        """
+        if self.length_norm:
+            raise ValueError(f"{self.name}: rewards divided by the answer's length cannot be saved as a model")
+        reward_folder.save(folder, self.encoder, self.head, self.head_options())
 
     def step(self, pairs: Pairs) -> dict[str, float]:
         """One step of the optimiser on all of these pairs."""
