@@ -68,6 +68,12 @@ def retrieve(query: Tensor, pool: Tensor, budget: Tensor) -> Tensor:
     return torch.tensor(list(dict.fromkeys(torch.cat(found).tolist())), dtype=torch.long)
 
 
+def nearest(query: Tensor, examples: Tensor, count: int) -> Tensor:
+    """[n, up to `count`] rows of `examples` [G, E], the most similar to each query [n, E] by cosine first."""
+    cosine = F.normalize(query, dim=1) @ F.normalize(examples, dim=1).T
+    return cosine.sort(dim=1, descending=True, stable=True).indices[:, :count]
+
+
 def majority(votes: Tensor) -> Tensor:
     """[...] what most of the last dimension of `votes` say: FIRST or SECOND, or TIE where as many say either.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from guerdon.types import FIRST, SECOND, TIE
+from guerdon.types import FIRST, SECOND, TIE, Completions, Pairs, Reward, Rollout
 
 
 class Strength(NamedTuple):
@@ -25,6 +26,27 @@ class Treatment(NamedTuple):
     alpha: Tensor  # [N] chance that the (swapped) label is wrong, 0 to 0.5
     margin: Tensor  # [N] by how much the chosen one should lead
     keep: Tensor  # [N] bool
+
+
+@torch.no_grad()
+def pair_scores(models: Sequence[Reward], pairs: Pairs, *, batch: int = 256) -> Tensor:
+    """[M, N, 2] what each of M built rewards makes of the first and of the second of each pair.
+
+    A segment of a Rollout is worth the sum over its valid steps, a completion scored by token the sum over its tokens.
+    So many pairs are scored at a time as `batch` says.
+    """
+
+    def worth(model: Reward, side: Completions | Rollout) -> Tensor:
+        value = model.score(side)
+        if isinstance(side, Rollout):
+            return value.where(side.valid.bool(), 0.0).sum(0)
+        return value.sum(1) if value.ndim > 1 else value
+
+    found = [
+        torch.stack([torch.stack([worth(m, side) for side in (part.first, part.second)], -1) for m in models])
+        for part in (pairs.rows(at) for at in torch.arange(len(pairs.label)).split(batch))
+    ]
+    return torch.cat(found, 1)
 
 
 def preference_strength(scores: Tensor, label: Tensor | None = None) -> Strength:
@@ -45,19 +67,34 @@ def preference_strength(scores: Tensor, label: Tensor | None = None) -> Strength
     """
     if scores.ndim not in (2, 3) or (scores.ndim == 3 and scores.shape[2] != 2) or not scores.shape[0]:
         raise ValueError(f"strength needs scores [M, N, 2] or leads [M, N] of M > 0 models, got {list(scores.shape)}")
-    if not bool(scores.isfinite().all()):
-        bad = (~scores.isfinite()).flatten(2).any(-1) if scores.ndim == 3 else ~scores.isfinite()
-        raise ValueError(f"{int(bad.any(0).sum())} of {scores.shape[1]} pairs have a score that is no finite number")
+    lead = chosen_lead(scores if scores.ndim == 3 else torch.stack([scores, torch.zeros_like(scores)], -1), label)
     if len(scores) == 1:
         warnings.warn("one model has no spread: train several, on other seeds", stacklevel=2)
-    lead = scores[..., 0] - scores[..., 1] if scores.ndim == 3 else scores
-    if label is not None:
-        told = (label == FIRST) | (label == SECOND) | (label == TIE)
-        if label.shape != lead.shape[1:] or not bool(told.all()):
-            raise ValueError(f"{lead.shape[1]} pairs need as many labels FIRST, SECOND or TIE")
-        lead = torch.where(label == SECOND, -lead, lead).masked_fill(label == TIE, torch.nan)
     mean = lead.mean(0)
     return Strength(mean, (lead - mean).square().mean(0).sqrt())
+
+
+def chosen_lead(scores: Tensor, label: Tensor | None = None) -> Tensor:
+    """[..., N] by how much the chosen one of each pair leads; NaN where it is a tie.
+
+    Args:
+        scores: [..., N, 2] of the first and the second.
+        label: [N] FIRST, SECOND or TIE; None means that the first was chosen.
+
+    Raises:
+        ValueError: a score that is no finite number, or a label that is none of these.
+    """
+    lead = scores[..., 0] - scores[..., 1]
+    bad = ~lead.isfinite()
+    if bool(bad.any()):
+        count = int(bad.flatten(0, -2).any(0).sum()) if bad.ndim > 1 else int(bad.sum())
+        raise ValueError(f"{count} of {lead.shape[-1]} pairs have a score that is no finite number")
+    if label is None:
+        return lead
+    told = (label == FIRST) | (label == SECOND) | (label == TIE)
+    if label.shape != lead.shape[-1:] or not bool(told.all()):
+        raise ValueError(f"{lead.shape[-1]} pairs need as many labels FIRST, SECOND or TIE")
+    return torch.where(label == SECOND, -lead, lead).masked_fill(label == TIE, torch.nan)
 
 
 def weakest(mean: Tensor, share: float | None = None) -> Tensor:
