@@ -1,14 +1,20 @@
-"""Run folders as the learner leaves them, small and with known contents."""
+"""Run folders as the learner leaves them, small and with known contents, and a browser to look at pages with."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 NASTY = '<script>window.hacked = true</script><img src=x onerror=hacked()> & "quotes" \x1b[2J \u202e\xff'
 
@@ -18,6 +24,18 @@ CAPTIONS = [
     {"caption": NASTY, "count": 3, "paid": 12.25, "value": 0.5},
     {"caption": "", "count": 90214, "paid": 0.0, "value": 0.0},
 ]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs chromium")
+    with playwright.sync_playwright() as p:
+        running = p.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
+        yield running
+        running.close()
 
 
 def rows(level: float, seed: int, steps: int, judge: bool) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`guerdon serve` in a process of its own."""
+"""`guerdon serve`, or another command that serves, in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ TESTS = Path(__file__).parents[1]
 class RewardProcess:
     """Serves until `stop`. `post` asks it; `url` is where."""
 
+    command, announces = "serve", "serving "
+
     def __init__(self, *arguments: str, port: int = 0, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "guerdon.cli", "serve", *arguments, "--port", str(port)]
+        command = [sys.executable, "-m", "guerdon.cli", self.command, *arguments, "--port", str(port)]
         paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
         env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **(env or {})}
         self.process = subprocess.Popen(
@@ -27,8 +29,8 @@ class RewardProcess:
         self.said: list[str] = []
         for line in self.process.stdout:
             self.said.append(line)
-            if line.startswith("serving "):
-                self.url = line.split(" at ")[1].strip()
+            if line.startswith(self.announces):
+                self.url, _, self.query = line.split()[-1].partition("/?")
                 self.port = int(self.url.rpartition(":")[2])
                 return
         raise AssertionError(f"the server ended with {self.process.wait()}: {''.join(self.said)}")

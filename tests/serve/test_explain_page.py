@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,19 +22,6 @@ ROWS: list[dict[str, Any]] = [
     },
     {"prompt": "q", "text": "", "tokens": [], "value": 0.5, "terms": {}, "stages": {}},
 ]  # fmt: skip
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("needs chromium")
-    with playwright.sync_playwright() as p:
-        running = p.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture

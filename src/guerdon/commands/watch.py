@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,6 @@ def watch(
         video: write a moving picture (.gif, .webp, .png) to this file instead, if the task draws any, as AGV-C-static.
         most_steps: stop after so many.
     """
-    from guerdon.learners.checkpoint import write_whole
     from guerdon.learners.play import Player
     from guerdon.learners.run import open_run
     from guerdon.tasks.animation import check_animation, save_animation
@@ -53,7 +53,7 @@ def watch(
     opened = open_run(run)
     frames: list[str] = []
     pictures: list[Any] = []
-    with Player(opened, envs=1, seed=seed, greedy=greedy, **_screen(opened)) as player:
+    with Player(opened, envs=1, seed=seed, greedy=greedy, **screen(opened)) as player:
         if video is not None:
             if not isinstance(player.task, ArrayTask):
                 raise ValueError(
@@ -84,14 +84,21 @@ def watch(
     if video is not None:
         print(f"{save_animation(video, pictures, fps=fps)} pictures in {video}")
     if cast is not None:
-        header: dict[str, Any] = {"version": 2, "width": 80, "height": 30, "title": f"{opened.config.task}: {run.name}"}
-        events = [json.dumps([round(i / fps, 3), "o", CLEAR + f.replace("\n", "\r\n")]) for i, f in enumerate(frames)]
-        text = "\n".join([json.dumps(header), *events, ""])
-        write_whole(cast, lambda file: file.write(text.encode()))
+        save_cast(cast, frames, fps=fps, title=f"{opened.config.task}: {run.name}")
         print(f"{len(frames)} frames in {cast}; play it with: asciinema play {cast}")
 
 
-def _screen(run: Any) -> dict[str, Any]:
+def save_cast(path: Path, frames: Sequence[str], *, fps: float, title: str = "") -> None:
+    """Writes texts as an asciicast, each of them the whole screen of 80 x 30 characters; whole or not at all."""
+    from guerdon.learners.checkpoint import write_whole
+
+    header: dict[str, Any] = {"version": 2, "width": 80, "height": 30, "title": title}
+    events = [json.dumps([round(i / fps, 3), "o", CLEAR + f.replace("\n", "\r\n")]) for i, f in enumerate(frames)]
+    text = "\n".join([json.dumps(header), *events, ""])
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def screen(run: Any) -> dict[str, Any]:
     """Task options that add NetHack's own screen to what is shown, where the task is a NetHack game."""
     with closing(run.make_task(num_envs=1, workers=0, groups=1)) as task:
         keys = tuple(task.single_observation_space)
@@ -100,13 +107,16 @@ def _screen(run: Any) -> dict[str, Any]:
     return {"observation_keys": (*keys, *(k for k in SCREEN if k not in keys))} if is_nethack else {}
 
 
+def look(rollout: Any, at: int = 1) -> str:
+    """What the first game of a rollout shows at a step: NetHack's screen, or else the beginning of its observation."""
+    if SCREEN[0] in rollout.obs:
+        return terminal(*(rollout.obs[k][at, 0].numpy() for k in SCREEN))
+    return "\n".join(f"{k}: {v[at, 0].flatten()[:16].tolist()}" for k, v in rollout.obs.items())
+
+
 def _frame(moment: Any, player: Any, step: int, totals: dict[str, float]) -> str:
     rollout = moment.rollout
-    shown = []
-    if SCREEN[0] in rollout.obs:
-        shown.append(terminal(*(rollout.obs[k][1, 0].numpy() for k in SCREEN)))
-    else:
-        shown.append("\n".join(f"{k}: {v[1, 0].flatten()[:16].tolist()}" for k, v in rollout.obs.items()))
+    shown = [look(rollout)]
     paid = "  ".join(f"{n} {float(t[0, 0]):+.3f} (sum {totals[n]:+.2f})" for n, t in moment.terms.items())
     shown.append(f"step {step}  action {rollout.action[0, 0].tolist()}  {paid}")
     if rollout.caption is not None and (caption := player.task.captions.text(int(rollout.caption[1, 0]))):

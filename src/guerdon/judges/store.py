@@ -154,6 +154,11 @@ class LabelStore:
         self._put(Row(label, now, hand) for label in labels)
 
     def _put(self, rows: Iterable[Row]) -> None:
+        if records := self._records(rows):
+            with self._named(), self.engine.begin() as connection:
+                self._upsert(connection, records)
+
+    def _records(self, rows: Iterable[Row]) -> list[dict[str, Any]]:
         records: dict[tuple[int, bytes], dict[str, Any]] = {}
         for label, at, hand in rows:
             text = _write(label.item)
@@ -162,8 +167,9 @@ class LabelStore:
             rank = _HAND * hand + (label.value is not None)
             record = (key, judge_id, text, label.value, reason, label.weight, at, rank)
             records[judge_id, key] = dict(zip(_labels.c.keys(), record, strict=True))
-        if not records:
-            return
+        return [records[key] for key in sorted(records)]  # in the order of keys: two writers cannot deadlock
+
+    def _upsert(self, connection: sa.Connection, records: list[dict[str, Any]]) -> None:
         insert = self._insert(_labels)
         new, old = insert.excluded, _labels.c
         upsert = insert.on_conflict_do_update(
@@ -171,8 +177,7 @@ class LabelStore:
             set_={name: new[name] for name in ("value", "reason", "weight", "time", "rank")},
             where=sa.or_(new.rank > old.rank, sa.and_(new.rank == old.rank, new.time >= old.time)),
         )
-        with self._named(), self.engine.begin() as connection:  # in the order of keys: two writers cannot deadlock
-            connection.execute(upsert, [records[key] for key in sorted(records)])
+        connection.execute(upsert, records)
 
     def claim(self, items: Iterable[Item], judge: str, prompt: str, *, owner: str, seconds: float = 60) -> list[Item]:
         """Those of `items` which `owner` may ask about now, for `seconds`; nobody else is given them meanwhile.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -22,6 +19,7 @@ from guerdon.parts.concurrent_scoring import QueueFull, Scoring
 from guerdon.parts.scorer import Row, Score
 from guerdon.serve import shapes
 from guerdon.serve.guard import Guard, Reply, exposition, problem
+from guerdon.serve.listen import listen
 from guerdon.serve.shapes import Refused
 from guerdon.types import LanguageModel
 
@@ -62,6 +60,7 @@ class RewardServer:
         trims: Sequence[str] = (),
     ) -> None:
         self.scoring, self.title, self.limits, self.model, self.trims = scoring, title, limits or Limits(), model, trims
+        self.address = ""  # where it listens, once it does
         self.ready: Callable[[], None] = lambda: None  # called when requests are answered
         inner = FastAPI(title="guerdon serve", description=f"Scores of {title}", lifespan=self._life)
         inner.add_exception_handler(Refused, _refused)
@@ -114,22 +113,11 @@ class RewardServer:
         Raises:
             OSError: the address is taken or is not of this machine.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, port), family=family, backlog=2048) as listening:
-            # Connections inherit it. asyncio sets it only on sockets of its own: heads and bodies would wait 40 ms.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            shown = f"[{host}]" if family == socket.AF_INET6 else host
-            self.address = f"http://{shown}:{listening.getsockname()[1]}"
-            config = uvicorn.Config(
-                self.app, log_level="warning", access_log=False, timeout_keep_alive=60,
-                timeout_graceful_shutdown=math.ceil(grace),
-            )  # fmt: skip
-            kept = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
-            try:  # uvicorn, once it has stopped, raises the signal again that stopped it: to us it has had its effect
-                uvicorn.Server(config).run([listening])
-            finally:
-                for number, handler in kept.items():
-                    signal.signal(number, handler)
+
+        def bound(address: str) -> None:
+            self.address = address
+
+        listen(self.app, host, port, told=bound, grace=grace)
 
     def metrics(self) -> str:
         """All counts so far, in Prometheus' text format."""
