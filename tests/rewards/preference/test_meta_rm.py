@@ -75,7 +75,7 @@ def test_what_is_deployed_and_the_control(task):
 
 
 def test_answers_must_come_in_groups_of_one_size(task):
-    pairs, answers = task
+    pairs, _ = task
     with pytest.raises(ValueError, match="with a group"):
         meta_fit(scorer(), pairs, completions(torch.zeros(4, 4)), eta=0.1)
     with pytest.raises(ValueError, match="at least two"):
