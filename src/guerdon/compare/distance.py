@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-_AT_ONCE = 2**22  # numbers of rewards in a batch: 32 MB, so that what is made of it is small, too
+_AT_ONCE = 2**23  # numbers of rewards in a batch: 64 MB, so that what is made of it is small, too
 _ZERO = 1e-6  # of what was paid: below it a sampled form is rounding, and the ridge of the fit
 
 SampledReward = Callable[[Tensor, Tensor, Tensor], Tensor]

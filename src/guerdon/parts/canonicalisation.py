@@ -26,16 +26,16 @@ from torch import Tensor
 
 from guerdon.parts.tabular_mdp import TabularMDP, action_value, expected_reward, policy_value, uniform
 
-_ZERO = 1e-12  # of |R| / (1 - gamma), which bounds the values that cancel: a form below it is rounding
+_ZERO = 1e-12  # of R's size / (1 - gamma), the size of the values that cancel: a form below it is rounding
 
 
 class Canonicalisation(Protocol):
-    """Maps rewards to their canonical form."""
+    """Maps rewards to their canonical form. `mean` is E[R(s, a, S')] [..., S, A], where it is known already."""
 
     redistribution: ClassVar[bool]
     """Whether the form also forgets s'-redistribution."""
 
-    def __call__(self, mdp: TabularMDP, reward: Tensor) -> Tensor: ...
+    def __call__(self, mdp: TabularMDP, reward: Tensor, mean: Tensor | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class VAL:
     policy: Tensor | None = None
     redistribution: ClassVar[bool] = True
 
-    def __call__(self, mdp: TabularMDP, reward: Tensor) -> Tensor:
-        mean = expected_reward(mdp, reward)
+    def __call__(self, mdp: TabularMDP, reward: Tensor, mean: Tensor | None = None) -> Tensor:
+        mean = expected_reward(mdp, reward) if mean is None else mean
         value = policy_value(mdp, mean, uniform(mdp) if self.policy is None else self.policy)
         return (action_value(mdp, mean, value) - value[..., None])[..., None]
 
@@ -61,8 +61,8 @@ class VALPotential:
     policy: Tensor | None = None
     redistribution: ClassVar[bool] = False
 
-    def __call__(self, mdp: TabularMDP, reward: Tensor) -> Tensor:
-        mean = expected_reward(mdp, reward)
+    def __call__(self, mdp: TabularMDP, reward: Tensor, mean: Tensor | None = None) -> Tensor:
+        mean = expected_reward(mdp, reward) if mean is None else mean
         value = policy_value(mdp, mean, uniform(mdp) if self.policy is None else self.policy)
         return shaped(mdp, reward, value)
 
@@ -77,8 +77,9 @@ class MinimalPotential:
     weighted: bool = False
     redistribution: ClassVar[bool] = False
 
-    def __call__(self, mdp: TabularMDP, reward: Tensor) -> Tensor:
-        expected_reward(mdp, reward)  # checks
+    def __call__(self, mdp: TabularMDP, reward: Tensor, mean: Tensor | None = None) -> Tensor:
+        if mean is None:
+            expected_reward(mdp, reward)  # checks
         weights = mdp.transition if self.weighted else torch.ones_like(mdp.transition)
         paid = reward.double() * weights
         right = mdp.gamma * paid.sum((-3, -2)) - paid.sum((-2, -1))  # M' W R, of M Phi = gamma Phi(s') - Phi(s)
@@ -101,8 +102,9 @@ class Minimal:
 
     redistribution: ClassVar[bool] = True
 
-    def __call__(self, mdp: TabularMDP, reward: Tensor) -> Tensor:
-        mean, square = expected_reward(mdp, reward), mdp.transition.square().sum(-1)
+    def __call__(self, mdp: TabularMDP, reward: Tensor, mean: Tensor | None = None) -> Tensor:
+        mean = expected_reward(mdp, reward) if mean is None else mean
+        square = mdp.transition.square().sum(-1)
         states, actions = mdp.shape
         moves = mdp.gamma * mdp.transition - torch.eye(states, dtype=torch.float64)[:, None]
 
@@ -130,12 +132,13 @@ class EPIC:
     actions: Tensor | None = None
     redistribution: ClassVar[bool] = False
 
-    def __call__(self, mdp: TabularMDP, reward: Tensor) -> Tensor:
-        expected_reward(mdp, reward)  # checks
+    def __call__(self, mdp: TabularMDP, reward: Tensor, mean: Tensor | None = None) -> Tensor:
+        if mean is None:
+            expected_reward(mdp, reward)  # checks
         here, act = even(self.states, mdp.shape[0]), even(self.actions, mdp.shape[1])
         there = here if reward.shape[-1] > 1 else here.new_ones(1)
-        mean = torch.einsum("...sat,a,t->...s", reward.double(), act, there)
-        return shaped(mdp, reward, mean) - mdp.gamma * (mean @ here)[..., None, None, None]
+        level = torch.einsum("...sat,a,t->...s", reward.double(), act, there)
+        return shaped(mdp, reward, level) - mdp.gamma * (level @ here)[..., None, None, None]
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,12 @@ class DARD:
     actions: Tensor | None = None
     redistribution: ClassVar[bool] = False
 
-    def __call__(self, mdp: TabularMDP, reward: Tensor) -> Tensor:
+    def __call__(self, mdp: TabularMDP, reward: Tensor, mean: Tensor | None = None) -> Tensor:
         act, tau = even(self.actions, mdp.shape[1]), mdp.transition
-        mean = expected_reward(mdp, reward) @ act
+        level = (expected_reward(mdp, reward) if mean is None else mean) @ act
         led = torch.einsum("sak,...kal->...sal", tau, reward.double().expand(*reward.shape[:-1], mdp.shape[0]))
         cross = torch.einsum("...sal,tal,a->...st", led, tau, act)
-        return shaped(mdp, reward, mean) - mdp.gamma * cross.unsqueeze(-2)
+        return shaped(mdp, reward, level) - mdp.gamma * cross.unsqueeze(-2)
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,9 @@ class Identity:
 
     redistribution: ClassVar[bool] = False
 
-    def __call__(self, mdp: TabularMDP, reward: Tensor) -> Tensor:
-        expected_reward(mdp, reward)  # checks
+    def __call__(self, mdp: TabularMDP, reward: Tensor, mean: Tensor | None = None) -> Tensor:
+        if mean is None:
+            expected_reward(mdp, reward)  # checks
         return reward.double()
 
 
@@ -207,15 +211,35 @@ class Norm:
 def standardise(mdp: TabularMDP, reward: Tensor, canonicalise: Canonicalisation, norm: Norm | None) -> Tensor:
     """c(R) / n(c(R)); 0 where c(R) is 0 up to rounding, that is where R orders no policies. `norm` None divides by 1.
 
-    What is left of a form whose parts cancel counts as rounding below 1e-12 |R| / (1 - gamma).
+    What is left of a form whose parts cancel counts as rounding where its largest entry is below
+    1e-12 / (1 - gamma) times R's root mean square.
     """
-    form = canonicalise(mdp, reward)
-    largest = torch.linalg.vector_norm(reward.double(), math.inf, (-3, -2, -1))
-    left = torch.linalg.vector_norm(form, math.inf, (-3, -2, -1))
-    nothing = left <= _ZERO * largest / (1 - mdp.gamma)
-    size = torch.ones_like(left) if norm is None else norm(mdp, form)
-    factor = torch.where(nothing, 0.0, 1 / torch.where(nothing, 1.0, size))
+    mean, size = _mean_and_size(mdp, reward)
+    form = canonicalise(mdp, reward, mean)
+    nothing = form.abs().amax((-3, -2, -1)) <= _ZERO * size / (1 - mdp.gamma)
+    scale = torch.ones_like(size) if norm is None else norm(mdp, form)
+    factor = torch.where(nothing, 0.0, 1 / torch.where(nothing, 1.0, scale))
     return form * factor[..., None, None, None]
+
+
+def _mean_and_size(mdp: TabularMDP, reward: Tensor) -> tuple[Tensor, Tensor]:
+    """E[R(s, a, S')] [..., S, A], and R's root mean square [...]; of several rewards estimated, in one pass over them.
+
+    Each row R(s, a, .) is projected on a fixed random direction; the square has the row's squared length as its mean.
+    """
+    table = reward.shape[-3:]
+    if reward.shape[-1] == 1 or reward.numel() == table.numel():
+        size = torch.linalg.vector_norm(reward.double(), dim=(-3, -2, -1)) / table.numel() ** 0.5
+        return expected_reward(mdp, reward), size
+
+    def directions() -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.stack(
+            [mdp.transition, torch.randn(mdp.transition.shape, generator=generator, dtype=torch.float64)]
+        )
+
+    both = expected_reward(mdp, reward, mdp.kept("directions", directions))
+    return both[0], both[1].square().mean((-2, -1)).div(mdp.shape[0]).sqrt()
 
 
 def shaped(mdp: TabularMDP, reward: Tensor, potential: Tensor) -> Tensor:

@@ -122,15 +122,18 @@ def check_reward(mdp: TabularMDP, reward: Tensor) -> Tensor:
     return _finite(reward.double())
 
 
-def expected_reward(mdp: TabularMDP, reward: Tensor) -> Tensor:
+def expected_reward(mdp: TabularMDP, reward: Tensor, weights: Tensor | None = None) -> Tensor:
     """E[R(s, a, S')], [..., S, A], of rewards [..., S, A, S], or [..., S, A, 1] where the next state does not matter.
 
-    Raises ValueError for other shapes, NaN and infinities, also on transitions that cannot happen.
+    `weights` [k, S, A, S] instead of the transitions give k weighted sums, [k, ..., S, A], in one pass. Raises
+    ValueError for other shapes, NaN and infinities, also on transitions that cannot happen.
     """
-    if tuple(reward.shape[-3:]) == (*mdp.shape, 1):
+    if tuple(reward.shape[-3:]) == (*mdp.shape, 1) and weights is None:
         return _finite(reward[..., 0].double())
     _check_shape(mdp, reward, (*mdp.shape, mdp.shape[0]))
-    return _finite(torch.einsum("...sat,sat->...sa", reward.double(), mdp.transition))  # NaN and inf stay, times 0 too
+    if weights is None:
+        return _finite(torch.einsum("...sat,sat->...sa", reward.double(), mdp.transition))  # NaN and inf stay, by 0 too
+    return _finite(torch.einsum("...sat,ksat->k...sa", reward.double(), weights))
 
 
 def _check_shape(mdp: TabularMDP, reward: Tensor, shape: tuple[int, ...]) -> None:
