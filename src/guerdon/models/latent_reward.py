@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from guerdon.models.reward_head import RewardHead
 from guerdon.models.set_encoder import ConcatenatedEncoder, SetEncoder
+from guerdon.types import Completions, Rollout
 
 Kind = Literal["set", "concatenated"]
 Scale = Literal["none", "max", "std", "spo"]
@@ -30,6 +31,18 @@ class Seen(NamedTuple):
     def at(self, index: Tensor) -> Seen:
         """Those that `index` picks."""
         return Seen(self.x[:, index], self.valid[:, index])
+
+
+def see(encoder: nn.Module, side: Completions | Rollout, reader: str) -> Seen:
+    """Segments or answers through an encoder. Raises ValueError for NaN and infinities."""
+    x = encoder(side)
+    if isinstance(side, Rollout):
+        valid = side.valid.bool().to(x.device)
+    else:
+        x, valid = x[None], torch.ones(1, len(x), dtype=torch.bool, device=x.device)
+    if not bool(x[valid].isfinite().all()):
+        raise ValueError(f"{reader}: an embedding is NaN or infinite; look at what the encoder was given")
+    return Seen(torch.where(valid[..., None], x, 0.0), valid)
 
 
 class LatentReward(nn.Module):

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from guerdon.models.latent_reward import Kind, LatentReward, Scale, Seen
+from guerdon.models.latent_reward import Kind, LatentReward, Scale, Seen, see
 from guerdon.models.query_gain import Answered, Score, query_gains
 from guerdon.models.reward_encoder import Observations, RewardEncoder
 from guerdon.models.seeded import Trainer, seeded
 from guerdon.parts.diagonal_gaussian import gaussian_kl
 from guerdon.parts.pair_loss import PREFERENCE, pair_loss
 from guerdon.parts.user_pools import Split, UserPools
-from guerdon.types import SECOND, TIE, About, Completions, Experience, Labels, Pairs, Reward, Rollout, Spec
+from guerdon.types import FIRST, SECOND, TIE, About, Completions, Experience, Labels, Pairs, Reward, Rollout, Spec
 
 
 def cosine_cycles(progress: float, cycles: int) -> float:
@@ -139,7 +139,8 @@ class VPL(Reward):
     @torch.no_grad()
     def posterior(self, pairs: Pairs) -> Users:
         """What these pairs say of each user in them."""
-        pools, (first, second), q = self._pools(pairs), self._sides(pairs), self._second_better(pairs)
+        pools, (first, second) = self._pools(pairs), self._sides(pairs)
+        q = second_better(pairs.label).to(self.mu)
         return Users(*self._belief(first, second, q, pools.rows, pools.mask), pools.names)
 
     def adapt(self, pairs: Pairs | None) -> Users:
@@ -165,19 +166,18 @@ class VPL(Reward):
 
         The labels of `pairs` do not matter; `known` are pairs that the user has answered.
         """
-        generator = torch.Generator().manual_seed(0) if generator is None else generator
-        answered = pairs.rows(slice(0)) if known is None else known
-        return query_gains(
-            self.net, Answered(*self._sides(answered), self._second_better(answered)), *self._sides(pairs), sets, by=by,
-            labelled=self.labelled, generator=generator,
-        )  # fmt: skip
+        generator = generator or torch.Generator().manual_seed(0)
+        known = pairs.rows(slice(0)) if known is None else known
+        answered = Answered(*self._sides(known), second_better(known.label).to(self.mu))
+        first, second = self._sides(pairs)
+        return query_gains(self.net, answered, first, second, sets, by=by, labelled=self.labelled, generator=generator)
 
     def choose(
         self, pairs: Pairs, size: int = 1, *, known: Pairs | None = None, by: Score = "gain", sets: int = 5000,
         generator: torch.Generator | None = None,
     ) -> Tensor:  # fmt: skip
         """The `size` rows of `pairs` to ask this user next: the best of `sets` random ones (code: 5000), or of all."""
-        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        generator = generator or torch.Generator().manual_seed(0)
         n = len(pairs.label)
         if not 1 <= size <= n:
             raise ValueError(f"{self.name} cannot choose {size} of {n} pairs")
@@ -191,17 +191,15 @@ class VPL(Reward):
         pools = self._pools(experience)
         for side in (experience.first, experience.second):
             self.encoder.observe(side)
-        sides = None if self.encoder.learns else self._sides(experience)
-        logs: list[tuple[float, float, float]] = []
+        sides, rng = None if self.encoder.learns else self._sides(experience), self.trainer.rng
+        logs = []
         for step in range(self.iterations):
-            split = pools.draw(
-                self.batch_size, self.context, self.targets, self.trainer.rng, exact=self.kind == "concatenated"
-            )
+            split = pools.draw(self.batch_size, self.context, self.targets, rng, exact=self.kind == "concatenated")
             loss, log = self._loss(experience, split, sides, cosine_cycles(step / self.iterations, self.cycles))
             self.trainer.step(loss)
             logs.append(log)
         with torch.no_grad():
-            self.net.keep(torch.cat([side.x[side.valid] for side in self._sides(experience)]), self.trainer.rng)
+            self.net.keep(torch.cat([side.x[side.valid] for side in self._sides(experience)]), rng)
         last = torch.tensor(logs[-max(1, self.iterations // 10) :]).nanmean(0)
         names = ("loss", "kl", "accuracy")
         return {f"{self.name}/{name}": float(value) for name, value in zip(names, last, strict=True)}
@@ -212,38 +210,30 @@ class VPL(Reward):
         """The loss of these users, and what to log: loss without KL, KL, accuracy (ties left out)."""
         rows, place = torch.cat([split.context, split.target], 1).unique(return_inverse=True)
         first, second = self._sides(pairs.rows(rows)) if sides is None else (side.at(rows) for side in sides)
-        label, n = pairs.label[rows], split.context.shape[1]
-        mu, log_var = self._belief(first, second, self._second_better(pairs)[rows], place[:, :n], split.seen)
+        label, n = pairs.label[rows].to(self.mu.device), split.context.shape[1]
+        mu, log_var = self._belief(first, second, second_better(label), place[:, :n], split.seen)
         noise = torch.randn(mu.shape, generator=self.trainer.rng).to(mu)
         z = (mu + (0.5 * log_var).exp() * noise).repeat_interleave(split.target.shape[1], 0)
-        target = place[:, n:].flatten()
+        target, asked = place[:, n:].flatten(), split.asked.to(self.mu.device)
         a, b = self.net.values(first.at(target), second.at(target), z)
-        asked = split.asked.to(a)
-        each = pair_loss(a, b, label[target]).view_as(asked)
-        missed = ((each * asked).sum(1) / asked.sum(1)).mean()
+        label = label[target]
+        each = pair_loss(a, b, label).view_as(asked) * asked
+        missed = (each.sum(1) / asked.sum(1)).mean()
         kl = gaussian_kl(mu, log_var, self.net.prior_mu, self.net.prior_log_var).mean()
-        sided = split.asked.flatten() & (label[target] != TIE)
-        right = ((b > a) == (label[target] == SECOND))[sided].float().mean()
+        right = ((b > a) == (label == SECOND))[asked.flatten() & (label != TIE)].float().mean()
         return missed + self.kl_weight * ramp * kl, (float(missed.detach()), float(kl.detach()), float(right))
 
     def _belief(self, first: Seen, second: Seen, q: Tensor, rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         q = q[rows] if self.labelled else torch.full(rows.shape, 0.5, device=q.device)
-        return self.net.belief(first.mean[rows], second.mean[rows], q, mask)
+        return self.net.belief(first.mean[rows], second.mean[rows], q, mask.to(q.device))
 
     def _sides(self, pairs: Pairs) -> tuple[Seen, Seen]:
-        first, second = self._see(pairs.first), self._see(pairs.second)
+        first, second = (see(self.encoder, side, self.name) for side in (pairs.first, pairs.second))
         if not first.x.shape[1] == second.x.shape[1] == len(pairs.label):
-            raise ValueError(f"{self.name}: {len(pairs.label)} labels compare {first.x.shape[1]} and "
-                             f"{second.x.shape[1]} segments or answers")  # fmt: skip
+            raise ValueError(
+                f"{self.name}: {len(pairs.label)} labels compare {first.x.shape[1]} and {second.x.shape[1]} things"
+            )
         return first, second
-
-    def _see(self, side: Completions | Rollout) -> Seen:
-        x = self.encoder(side)
-        text = not isinstance(side, Rollout)
-        x, valid = (x[None], torch.ones(1, len(x)).bool()) if text else (x, side.valid.bool())
-        if not bool(x[valid].isfinite().all()):
-            raise ValueError(f"{self.name}: an embedding is NaN or infinite; look at what the encoder was given")
-        return Seen(torch.where(valid[..., None].to(x.device), x, 0.0), valid.to(x.device))
 
     def _pools(self, pairs: Pairs) -> UserPools:
         columns = pairs.columns or {}
@@ -255,5 +245,7 @@ class VPL(Reward):
             )
         return UserPools.of([0] * len(pairs.label) if self.user is None else columns[self.user])
 
-    def _second_better(self, pairs: Pairs) -> Tensor:
-        return torch.tensor([PREFERENCE[label] for label in pairs.label.tolist()], device=self.mu.device)
+
+def second_better(label: Tensor) -> Tensor:
+    """The chance that the second is better, as labelled: FIRST, SECOND or TIE [...] to float [...]."""
+    return torch.tensor([PREFERENCE[outcome] for outcome in (FIRST, SECOND, TIE)], device=label.device)[label]
