@@ -20,6 +20,7 @@ COMMANDS = {
     "rescore": ("rescore:rescore", "Score a run's recorded rollouts with another reward and show what changes"),
     "label": ("label:label", "Let people prefer one of two texts or recorded episodes, in a web page"),
     "labels": ("labels:labels", "Look into a label store; export, import or correct its labels"),
+    "audit": ("audit:audit", "Examine a reward model, server or judge on a benchmark: scores, biases, worst cases"),
     "list": ("list:list_", "List every reward: what it pays for, its paper, whether its claim holds"),
     "tasks": ("tasks:tasks", "List the tasks there are"),
     "judge-accuracy": ("judge_accuracy:judge_accuracy", "How well the recorded judge labels captions it has not seen"),

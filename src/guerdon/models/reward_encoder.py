@@ -51,6 +51,11 @@ class RewardEncoder(nn.Module):
     def observe(self, experience: Experience) -> None:
         """Takes experience that is about to be learned from into running statistics, if there are any."""
 
+    def check(self, experience: Experience) -> None:
+        """Raises what reading this experience would raise; what is computed once is computed now."""
+        if not self.learns:
+            self(experience)
+
     def lengths(self, experience: Experience) -> list[int] | None:
         """Tokens of each completion, where those cost most and memory is short; None where rows cost about the same."""
 
@@ -199,6 +204,7 @@ class Observations(RewardEncoder):
 class Embeddings(RewardEncoder):
     """Texts by a frozen sentence encoder: e(text), and with `prompt` also e(prompt) * e(text), [N, D or 2 D].
 
+    e is the embedding times sqrt(D), so that its entries are about 1 and heads learn with their usual step size.
     The product lets a linear head ask whether answer and prompt agree in a direction; e(prompt) by itself would cancel
     in any comparison of two answers to it. Each text is embedded once and kept, see `FeatureStore`; rewards with the
     same model share what is kept.
@@ -245,7 +251,7 @@ class Embeddings(RewardEncoder):
                 "Embeddings(truncate=True) cut them there"
             )
         self.truncated += len(long)
-        return found
+        return found * shared.size**0.5
 
 
 class FeatureStore:

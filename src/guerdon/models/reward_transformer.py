@@ -99,6 +99,9 @@ class Transformer(RewardEncoder):
         with torch.no_grad():
             return self._body.store([row.tobytes() for row in ids], lambda new: self._forward(list(map(_row, new))))
 
+    def check(self, experience: Experience) -> None:
+        self(experience) if self.frozen else self.ids(experience)
+
     def lengths(self, experience: Experience) -> list[int] | None:
         return None if self.frozen else [len(row) for row in self.ids(experience)]
 

@@ -17,7 +17,8 @@ def told_right(first: Tensor, second: Tensor, label: Tensor) -> Tensor:
     NaN where the comparison was a tie, or a score is missing (NaN): such pairs say nothing of who is right.
     """
     lead = torch.where(label == FIRST, first - second, second - first)
-    return (lead.sign() / 2 + 0.5).float().masked_fill(label == TIE, math.nan)
+    right = (lead.sign() / 2 + 0.5).float()
+    return right.masked_fill((label == TIE) | lead.isnan(), math.nan)  # the sign of NaN is 0
 
 
 def accuracy(right: Tensor) -> float:

@@ -110,11 +110,12 @@ class Ensemble(Reward):
     def _votes(self, scores: Tensor, experience: Experience) -> Tensor:
         if not isinstance(experience, Completions) or experience.group is None:
             raise ValueError(f"{self.name} lets its models vote between answers of a group, and there are no groups")
-        beaten = (scores[:, :, None] - scores[:, None, :]).sign() / 2 + 0.5  # [M, N, N]
+        lead = scores[:, :, None] - scores[:, None, :]  # [M, N, N]
+        beaten = (lead.sign() / 2 + 0.5).masked_fill(lead.isnan(), torch.nan)
         group = experience.group.to(scores.device)
         others = (group[:, None] == group[None, :]) & ~torch.eye(len(group), dtype=torch.bool, device=scores.device)
         count = others.sum(1)
-        return torch.where(count > 0, (beaten.mean(0) * others).sum(1) / count.clamp(min=1), 0.5)
+        return torch.where(count > 0, beaten.mean(0).where(others, 0.0).sum(1) / count.clamp(min=1), 0.5)
 
     def update(self, experience: Experience | Pairs | Labels) -> dict[str, float]:
         """Teaches every member; the mean of what they log, by name."""
