@@ -1,6 +1,7 @@
 """RewardBench 2: records, results, and judges that rate or rank."""
 
 import asyncio
+import math
 
 import pytest
 import torch
@@ -114,8 +115,12 @@ QUESTIONS = [
 def test_ratings_of_a_good_judge_and_of_one_that_does_not_answer():
     good = asyncio.run(rb2.ratings(QUESTIONS, judge(lambda text: "8" if "right" in text else "3")))
     assert all(s == Scores([8], [3, 3, 3]) for s in good)
-    silent = asyncio.run(rb2.ratings(QUESTIONS, judge(lambda text: None)))
-    assert {best_of(s) for s in silent} == {0.25}
+    evasive = asyncio.run(rb2.ratings(QUESTIONS, judge(lambda text: "It depends.")))
+    assert {best_of(s) for s in evasive} == {0.25}
+    silent = asyncio.run(rb2.ratings(QUESTIONS[:1], judge(lambda text: None)))
+    assert all(math.isnan(x) for x in (*silent[0].right, *silent[0].wrong))
+    silent = asyncio.run(rb2.rankings(QUESTIONS[:1], judge(lambda text: None), generator=torch.Generator()))
+    assert all(math.isnan(x) for x in (*silent[0].right, *silent[0].wrong))
 
 
 def test_what_an_unread_rating_is_worth_is_a_choice():

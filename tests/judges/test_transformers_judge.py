@@ -123,7 +123,7 @@ def test_sampling_repeats_with_its_seed(brief):
     chats = [brief(max_tokens=6, temperature=2.0, seed=seed) for seed in (1, 1, 2)]
     said = []
     for chat in chats:
-        made = chat._generate(["You kill the newt!"], max_new_tokens=6, do_sample=True, temperature=2.0)
+        made = chat._generate(chat._chats(["You kill the newt!"]), max_new_tokens=6, do_sample=True, temperature=2.0)
         said.append(made.sequences.tolist())
     assert said[0] == said[1] != said[2]
 
@@ -153,3 +153,11 @@ def test_wrong_options_are_refused():
         TransformersJudge(model="m", route="logprob")
     with pytest.raises(ValueError, match="batch_size"):
         TransformersJudge(model="m", batch_size=0)
+
+
+def test_it_replies_to_any_chat_and_greedily(brief):
+    chats = [[{"role": "user", "content": text}] for text in ("You kill the newt!", "It's a wall.", "You kill the rat!")]
+    replies = [asyncio.run(brief(temperature=2.0, seed=s).replies(chats, max_tokens=4)) for s in range(2)]
+    assert replies[0] == replies[1]
+    assert len(replies[0]) == 3
+    assert all(isinstance(reply, str) for reply in replies[0])

@@ -121,13 +121,13 @@ def read_contrasts(
     return found, len(rows) - len(found)
 
 
-def as_questions(items: Sequence[Contrast]) -> list[Question]:
+def as_questions(items: Sequence[Contrast], where: str = "contrast") -> list[Question]:
     """Two questions an item: the instruction with its own response right and the other's wrong, and the mirror image.
 
     Their scores hold all of r(I, R), r(I, R'), r(I', R'), r(I', R): see `from_scores`.
     """
     return [
-        Question(f"contrast {i}{side}", prompt, (right,), (wrong,), "contrast instructions")
+        Question(f"{where}, item {i}{side}", prompt, (right,), (wrong,), where)
         for i, (a, b, of_a, of_b) in enumerate(items)
         for side, prompt, right, wrong in (("", a, of_a, of_b), (" mirrored", b, of_b, of_a))
     ]

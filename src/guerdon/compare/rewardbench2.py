@@ -9,6 +9,7 @@ subsets. Language models judge in two modes, both of which come down to scores: 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -105,6 +106,8 @@ async def ratings(
 ) -> list[Scores]:
     """Scores from a judge that rates each answer alone, 1..10. Ties are asked about with a prompt of their own.
 
+    Where nothing was answered the score is NaN, so that a server's failure is not the judge's; the authors count -1.
+
     Args:
         questions: what is judged.
         ask: answers chats; at temperature 0 with 1024 tokens, in the authors' runs.
@@ -115,7 +118,7 @@ async def ratings(
         ValueError: `invalid` is "raise" and there is one.
     """
     chats = [rating_messages(q.prompt, a, ties=q.subset == TIES) for q in questions for a in q.answers]
-    rated = iter([parse_rating(reply) for reply in await ask(chats)])
+    rated = iter([math.nan if reply is None else parse_rating(reply) for reply in await ask(chats)])
     found = []
     for question in questions:
         scores = question.scores([next(rated) for _ in question.answers])
@@ -133,6 +136,7 @@ async def rankings(
     """Scores from a judge that sees all answers at once: 1 for the one it names, 0 for the others; all 0 for no tag.
 
     Of several judges the one that most of them name counts, and where two are named as often, the earlier judge's.
+    Where none of them answered anything all scores are NaN.
 
     The right answer stands in the first place or changes it with one drawn from the others, each equally likely, so
     that a reply without a tag counts 1/n in `best_of`, as in the authors' code.
@@ -154,7 +158,7 @@ async def rankings(
     replies = zip(*[await ask(chats) for ask in asks], strict=True)
     found = []
     for question, slot, said in zip(questions, slots, replies, strict=True):
-        values = [0.0] * len(question.answers)
+        values = [math.nan if set(said) == {None} else 0.0] * len(question.answers)
         named = Counter(at for reply in said if (at := parse_ranking(reply, len(values), take=take)) is not None)
         if named:
             best = named.most_common(1)[0][0]

@@ -114,6 +114,37 @@ class OpenAICompatibleJudge:
                 raise JudgeMisconfigured(str(lasting[0]))
         return [task.result() for task in tasks]
 
+    async def replies(self, chats: Sequence[list[dict[str, str]]], *, max_tokens: int = 1024) -> list[str | None]:
+        """What the model says to each chat, at temperature 0; None where there is no answer. Other goals do not count.
+
+        Raises:
+            JudgeUnavailable: nothing at all was answered.
+            JudgeMisconfigured: asking again will not help: key, address, model.
+        """
+        troubles: list[NoAnswer] = []
+
+        async def reply(chat: list[dict[str, str]]) -> str | None:
+            body = {"model": self.model, "messages": chat, "temperature": 0.0, "max_tokens": max_tokens}
+            try:
+                async with self._server.slots:
+                    said = await self._server.post(body | (self.extra or {}), _chat_completion)
+            except NoAnswer as trouble:
+                troubles.append(trouble)
+                return None
+            self._counts["answered"] += 1
+            content = said["choices"][0]["message"].get("content")
+            return content if isinstance(content, str) else None
+
+        async with self._server.open():
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(reply(chat)) for chat in chats]
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+        if troubles and len(troubles) == len(chats):
+            raise JudgeUnavailable(str(troubles[0]))
+        return [task.result() for task in tasks]
+
     def counters(self) -> dict[str, float]:
         """So far: calls made, retries among them, answers, items without a label, tokens, cost."""
         keys = ("calls", "retries", "answered", "unparseable", "failures", "prompt_tokens", "completion_tokens")

@@ -84,6 +84,17 @@ class TransformersJudge:
         """One row an item, in order."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._judge, list(items))
 
+    async def replies(self, chats: Sequence[list[dict[str, str]]], *, max_tokens: int = 1024) -> list[str | None]:
+        """What the model says to each chat, at temperature 0. Goals and routes do not count."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._replies, list(chats), max_tokens)
+
+    def _replies(self, chats: list[list[dict[str, str]]], max_tokens: int) -> list[str | None]:
+        found: list[str | None] = []
+        for start in range(0, len(chats), self.batch_size):
+            made = self._generate(chats[start : start + self.batch_size], max_new_tokens=max_tokens, do_sample=False)
+            found += self._loaded.tokenizer.batch_decode(made.sequences, skip_special_tokens=True)
+        return found
+
     def counters(self) -> dict[str, float]:
         """So far: items asked about and asked again, answers, items without a label, tokens."""
         keys = ("calls", "retries", "answered", "unparseable", "prompt_tokens", "completion_tokens")
@@ -125,12 +136,12 @@ class TransformersJudge:
 
     def _chat(self, items: list[Item]) -> list[float | None]:
         sampling = {"do_sample": True, "temperature": self.temperature} if self.temperature else {"do_sample": False}
-        tokens = self._generate(items, max_new_tokens=self.max_tokens, **sampling).sequences
+        tokens = self._generate(self._chats(items), max_new_tokens=self.max_tokens, **sampling).sequences
         replies = self._loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [parse(item, reply) for item, reply in zip(items, replies, strict=True)]
 
     def _weigh(self, items: list[Item]) -> list[float | None]:
-        logits = self._generate(items, max_new_tokens=1, do_sample=False, output_logits=True).logits[0]
+        logits = self._generate(self._chats(items), max_new_tokens=1, do_sample=False, output_logits=True).logits[0]
         log_probability = logits.float().log_softmax(-1).cpu()
         answers = []
         for item, row in zip(items, log_probability, strict=True):
@@ -138,12 +149,14 @@ class TransformersJudge:
             answers.append(weigh(item, [(text, float(row[i])) for i, text in tokens]))
         return answers
 
-    def _generate(self, items: list[Item], **options: Any) -> Any:
+    def _chats(self, items: list[Item]) -> list[list[dict[str, str]]]:
+        return [self._prompt.messages(item) for item in items]
+
+    def _generate(self, chats: list[list[dict[str, str]]], **options: Any) -> Any:
         """What transformers generates, with the prompt cut off its sequences."""
         import torch  # here, so that judges which need no network start without it
 
         model, tokenizer = self._loaded.model, self._loaded.tokenizer
-        chats = [self._prompt.messages(item) for item in items]
         shape = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True, "padding": True}
         prompt = tokenizer.apply_chat_template(chats, **shape).to(self.device)
         with torch.inference_mode(), torch.random.fork_rng():
@@ -152,7 +165,7 @@ class TransformersJudge:
                 **prompt, pad_token_id=tokenizer.pad_token_id, return_dict_in_generate=True, **options
             )
         made.sequences = made.sequences[:, prompt["input_ids"].shape[1] :]
-        self._counts["calls"] += len(items)
+        self._counts["calls"] += len(chats)
         self._counts["prompt_tokens"] += int(prompt["attention_mask"].sum())
         self._counts["completion_tokens"] += int((made.sequences != tokenizer.pad_token_id).sum())
         return made

@@ -1,0 +1,295 @@
+"""What `guerdon audit` examines: rewards, folders, servers, judges and files of scores, all brought to numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from guerdon.parts.one_to_many import Scores
+    from guerdon.parts.questions import Question
+
+Mode = Literal["ratings", "ranking", "pairwise"]
+Kind = Literal["scores", "folder", "server", "judge", "reward"]
+CHUNK = 256
+"""Rows, or chats, between two looks at the progress; what is done is kept on disk."""
+
+
+@dataclass
+class Scored:
+    """A number for each answer of each question, NaN where there is none, and how they came about."""
+
+    values: list[list[float]]
+    how: str
+    reasons: Counter[str] = field(default_factory=Counter)  # why answers have no score
+    notes: list[str] = field(default_factory=list)
+
+
+class Kept:
+    """What was found so far, by key, in a file of JSON lines that a killed run leaves behind and the next one reads.
+
+    Args:
+        path: None keeps nothing on disk.
+        made: what the answers depend on; a file made otherwise is refused.
+
+    Raises:
+        ValueError: the file there holds answers of something else.
+    """
+
+    def __init__(self, path: Path | None, made: dict[str, Any]) -> None:
+        self.path, self.known = path, {}
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        if len(lines) > 1:
+            if json.loads(lines[0]) != made:
+                raise ValueError(f"{path} holds the scores of another model or of other settings: name another --out")
+            self.known = dict(map(json.loads, lines[1:-1]))  # the last was cut short, or is ""
+            path.write_bytes(b"\n".join([*lines[:-1], b""]))
+        else:
+            path.write_text(json.dumps(made) + "\n")
+
+    def add(self, found: dict[str, Any]) -> None:
+        """Keeps some more."""
+        self.known |= found
+        if self.path is not None and found:
+            with self.path.open("a") as file:
+                file.write("".join(json.dumps(pair) + "\n" for pair in found.items()))
+
+
+def kind_of(model: str) -> Kind:
+    """What an argument names. A file or folder of that name comes before an expression."""
+    if not model.strip():
+        raise ValueError("the model's name is empty; `guerdon audit --help` says what it may be")
+    if model.startswith(("http://", "https://")):
+        return "server"
+    if (path := Path(model)).exists():
+        return "folder" if path.is_dir() else "scores"
+    from guerdon import catalogue
+    from guerdon.compare.suites import missing
+
+    if "(" not in model and (os.sep in model or path.suffix in (".json", ".jsonl", ".gz")):
+        raise ValueError(missing(path))
+    called = re.match(r"\s*(?:[\w.]+:)?(\w+)", model)
+    name = called[1] if called else ""
+    judges, rewards = catalogue.judges(), catalogue.rewards()
+    if name in judges or (name not in rewards and difflib.get_close_matches(name, judges, n=1, cutoff=0.7)):
+        return "judge"
+    return "judge" if ":" in model and _is_own_judge(model) else "reward"
+
+
+def _is_own_judge(model: str) -> bool:
+    from guerdon.expression import ExpressionError, parse_judge
+
+    try:
+        parse_judge(model)
+    except ExpressionError:
+        return False
+    return True
+
+
+def fingerprint(model: str) -> list[Any]:
+    """What tells whether a folder or file is what it was: names, sizes and times of its files."""
+    path = Path(model)
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
+    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files if p.is_file()]
+
+
+def key_of(value: Any) -> str:
+    """A short name for a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def read_scores(path: Path, questions: Sequence[Question]) -> Scored:
+    """Scores from a file of rows {"prompt", "completion", "score" or "reward"}, or {"id", "scores": [...]}.
+
+    Rows are joined on prompt and completion, or on a question's id with its answers in order, right ones first. What
+    the file lacks is unscored.
+
+    Raises:
+        ValueError: rows of neither kind, a score that is no number, or another number of scores than of answers.
+    """
+    from guerdon.parts.questions import read_rows
+
+    rows = read_rows(path)
+    by: dict[str, float] = {}
+    listed: dict[str, list[float]] = {}
+    for i, row in enumerate(rows, 1):
+        name = next((name for name in ("score", "reward") if name in row), "")
+        if {"id", "scores"} <= row.keys() and isinstance(row["scores"], list):
+            listed[str(row["id"])] = [_number(v, path, i) for v in row["scores"]]
+        elif {"prompt", "completion"} <= row.keys() and name:
+            by[key_of([row["prompt"], row["completion"]])] = _number(row[name], path, i)
+        else:
+            raise ValueError(
+                f'{path}, row {i} has the columns {sorted(row)}; a row is {{"prompt", "completion", "score"}} or '
+                '{"id", "scores": [...]}'
+            )
+    values = []
+    for question in questions:
+        if question.key in listed:
+            question.scores(listed[question.key])
+            values.append(listed[question.key])
+        else:
+            values.append([by.get(key_of([question.prompt, answer]), float("nan")) for answer in question.answers])
+    missing = sum(v != v for of in values for v in of)
+    return Scored(values, "scores from a file", Counter({"not in the file, or null": missing} if missing else {}))
+
+
+def _number(value: Any, path: Path, row: int) -> float:
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{path}, row {row}: the score {value!r} is no number")
+    return float(value)
+
+
+def score_answers(
+    function: Callable[..., Any], questions: Sequence[Question], kept: Kept, told: Callable[[int, int], None], *,
+    batch: int, timeout: float | None, concurrency: int | None = None,
+) -> Scored:  # fmt: skip
+    """Scores from anything that `Scoring` runs; each prompt with each answer once, and what fails once more, alone."""
+    from guerdon.parts.concurrent_scoring import Scoring
+
+    rows = {key_of([q.prompt, a]): {"prompt": q.prompt, "completion": a} for q in questions for a in q.answers}
+    reasons: dict[str, str] = {}
+    todo = [(key, row | {"group": i}) for i, (key, row) in enumerate(rows.items()) if key not in kept.known]
+    with Scoring(function, concurrency=concurrency, batch=batch, timeout=timeout) as scoring:
+        for chunk in _chunks(todo):
+            told(len(kept.known), len(rows))
+            found = dict(zip((k for k, _ in chunk), scoring.score_now([row for _, row in chunk]), strict=True))
+            for key, row in chunk:  # one text too long fails a batch, and too many of them what stood beside them
+                if found[key].reason == "raised" and len(chunk) > 1:
+                    found[key] = scoring.score_now([row])[0]
+            kept.add({key: score.value for key, score in found.items() if score.value is not None})
+            reasons |= {key: score.why() for key, score in found.items() if score.value is None}
+    told(len(kept.known), len(rows))
+    values = [[kept.known.get(key_of([q.prompt, a]), float("nan")) for a in q.answers] for q in questions]
+    return Scored(values, "scores", Counter(reasons.values()))
+
+
+def ask_judge(
+    judge: Any, questions: Sequence[Question], mode: Mode, kept: Kept, told: Callable[[int, int], None], *, seed: int
+) -> Scored:
+    """Scores from a judge, in one of three modes.
+
+    "ratings" and "ranking" are RewardBench 2's, for judges that can be asked freely (``replies``). A judge that knows
+    only its own question rates each prompt with its answer by that. "pairwise" compares the right answer with each
+    wrong one, in an order drawn for each; see `guerdon.parts.one_to_many.compared`.
+    """
+    from guerdon.compare import rewardbench2
+
+    if mode == "pairwise":
+        return asyncio.run(_pairwise(judge, questions, kept, told, seed))
+    if not hasattr(judge, "replies"):
+        if mode == "ranking":
+            raise ValueError(f"{judge.name} can only be asked its own question: use --judge-mode pairwise or ratings")
+        return asyncio.run(_own_ratings(judge, questions, kept, told))
+    import torch
+
+    reasons: Counter[str] = Counter()
+    size = {"ratings": 1024, "ranking": 2048}[mode]
+
+    async def ask(chats: Sequence[list[dict[str, str]]]) -> list[str | None]:
+        keys = [key_of(chat) for chat in chats]
+        new = {k: c for k, c in zip(keys, chats, strict=True) if k not in kept.known}
+        for chunk in _chunks(list(new.items()), 64):
+            told(len(kept.known), len(set(keys)))
+            said = await judge.replies([chat for _, chat in chunk], max_tokens=size)
+            kept.add({key: reply for (key, _), reply in zip(chunk, said, strict=True) if reply is not None})
+        told(len(kept.known), len(set(keys)))
+        found = [kept.known.get(key) for key in keys]
+        silent = sum(reply is None for reply in found)
+        reasons.update({"no answer": silent} if silent else {})
+        return found
+
+    if mode == "ratings":
+        scores = asyncio.run(rewardbench2.ratings(questions, ask))
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        scores = asyncio.run(rewardbench2.rankings(questions, ask, generator=generator))
+    values = _listed(scores)
+    unread = sum(v == rewardbench2.INVALID for of in values for v in of) if mode == "ratings" else 0
+    unread += sum(not any(of) for of in values) if mode == "ranking" else 0
+    what = "replies have no rating at their end, and count as -1" if mode == "ratings" else "replies name no answer"
+    return Scored(values, f"judge, {mode}", reasons, [f"{unread} {what}"] if unread else [])
+
+
+async def _own_ratings(
+    judge: Any, questions: Sequence[Question], kept: Kept, told: Callable[[int, int], None]
+) -> Scored:
+    from guerdon.compare.rewardbench2 import as_text
+
+    items = [f"{as_text(q.prompt)}\n\n{a}" for q in questions for a in q.answers]
+    labels, reasons = await _judged(judge, items, kept, told)
+    it = iter(labels)
+    values = [[float("nan") if (v := next(it)) is None else v for _ in q.answers] for q in questions]
+    return Scored(values, "judge, its own ratings", reasons)
+
+
+async def _pairwise(
+    judge: Any, questions: Sequence[Question], kept: Kept, told: Callable[[int, int], None], seed: int
+) -> Scored:
+    import numpy as np
+
+    from guerdon.compare.rewardbench2 import as_text
+    from guerdon.parts.one_to_many import Scores, compared
+    from guerdon.types import FIRST, SECOND, TIE
+
+    if several := [q.key for q in questions if len(q.right) > 1]:
+        raise ValueError(f"{several[0]} has several right answers: those need --judge-mode ratings")
+    rng, items, sides = np.random.default_rng(seed), [], []
+    for q in questions:
+        for wrong in q.wrong:
+            pair = [f"{as_text(q.prompt)}\n\n{a}" for a in (q.right[0], wrong)]
+            sides.append(FIRST if rng.random() < 0.5 else SECOND)
+            items.append((pair[0], pair[1]) if sides[-1] == FIRST else (pair[1], pair[0]))
+    labels, reasons = await _judged(judge, items, kept, told)
+    outcome, scores = iter(zip(labels, sides, strict=True)), []
+    for q in questions:
+        of = [(label, side) for label, side in (next(outcome) for _ in q.wrong)]
+        if any(label is None for label, _ in of):
+            scores.append(Scores([float("nan")], [float("nan")] * len(q.wrong)))
+        elif len(of) == 1 and of[0][0] == TIE:
+            scores.append(Scores([1.0], [1.0]))
+        else:
+            scores.append(compared([label == side for label, side in of]))
+    return Scored(_listed(scores), "judge, pairwise", reasons)
+
+
+async def _judged(
+    judge: Any, items: Sequence[Any], kept: Kept, told: Callable[[int, int], None]
+) -> tuple[list[float | None], Counter[str]]:
+    """The judge's labels, and why some are missing."""
+    reasons: dict[str, str] = {}
+    keys = [key_of(item) for item in items]
+    new = {key: item for key, item in zip(keys, items, strict=True) if key not in kept.known}
+    for chunk in _chunks(list(new.items()), 64):
+        told(len(kept.known), len(set(keys)))
+        labels = await judge.judge([item for _, item in chunk])
+        kept.add({key: label.value for (key, _), label in zip(chunk, labels, strict=True) if label.value is not None})
+        reasons |= {
+            key: label.reason or "no label"
+            for (key, _), label in zip(chunk, labels, strict=True)
+            if label.value is None
+        }
+    told(len(kept.known), len(set(keys)))
+    return [kept.known.get(key) for key in keys], Counter(reasons.values())
+
+
+def _listed(scores: Sequence[Scores]) -> list[list[float]]:
+    return [[float(x) for x in (*s.right, *s.wrong)] for s in scores]
+
+
+def _chunks(items: list[Any], size: int = CHUNK) -> Iterator[list[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
