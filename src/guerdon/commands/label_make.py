@@ -6,9 +6,13 @@ import json
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from guerdon.commands.watch import look, save_cast, screen
+from guerdon.commands.watch import SCREEN, look, save_cast, screen
+from guerdon.types import Rollout
+
+if TYPE_CHECKING:
+    from guerdon.learners.play import Player
 
 FPS = 8.0
 """Steps a second in a recording: that of `guerdon watch`."""
@@ -31,11 +35,13 @@ def make_queue(queue: Path, runs: Sequence[Path], *, episodes: int, most_steps: 
     rewards; "first" and "second" are the captions seen, if there were any and they differ.
 
     Returns:
-        How many pairs.
+        How many pairs. Two episodes that are alike in every frame are none.
 
     Raises:
-        ValueError: nothing to compare, or the queue exists already.
+        ValueError: nothing to compare, or the queue exists already, or a folder that is no run.
     """
+    from guerdon.learners.run import open_run
+
     names = [run.resolve().name for run in runs]
     if queue.exists():
         raise ValueError(f"{queue} exists already, and answers may be about it: name another file")
@@ -43,6 +49,8 @@ def make_queue(queue: Path, runs: Sequence[Path], *, episodes: int, most_steps: 
         raise ValueError(f"the runs {', '.join(names)} need different names: they name the recordings")
     if episodes < (2 if len(runs) == 1 else 1) or most_steps < 1:
         raise ValueError("--make needs two --episodes of one run, or one of each of several, of a step or more")
+    for run in runs:
+        open_run(run)  # says what is wrong with one before any game is played
     folder = queue.with_name(f"{queue.name.partition('.')[0]}-episodes")
     folder.mkdir(parents=True, exist_ok=True)
     made: list[list[Episode]] = []  # by game, then by run
@@ -53,14 +61,19 @@ def make_queue(queue: Path, runs: Sequence[Path], *, episodes: int, most_steps: 
         for episode in made[-1]:
             print(f"{episode.file}: the task paid {episode.value:g}")
     groups = [[of_game[0] for of_game in made]] if len(runs) == 1 else made
-    pairs = [two for group in groups for two in combinations(group, 2)]
+    every = [two for group in groups for two in combinations(group, 2)]
+    pairs = [two for two in every if len({(queue.parent / episode.file).read_bytes() for episode in two}) == 2]
+    if len(pairs) < len(every):
+        print(f"{len(every) - len(pairs)} pairs left out: both played alike, step by step")
+    if not pairs:
+        raise ValueError("there is nothing to compare: take more --episodes or --most-steps, or another --seed")
     with queue.open("x", encoding="ascii") as file:
         for one, other in pairs:
-            told = (
-                {"first": one.told, "second": other.told} if one.told and other.told and one.told != other.told else {}
-            )
-            about = {"runs": [one.run, other.run], "paid": [one.value, other.value]}
-            file.write(json.dumps({"first_file": one.file, "second_file": other.file, **told, **about}) + "\n")
+            row: dict[str, Any] = {"first_file": one.file, "second_file": other.file}
+            if one.told and other.told and one.told != other.told:
+                row |= {"first": one.told, "second": other.told}
+            row |= {"runs": [one.run, other.run], "paid": [one.value, other.value]}
+            file.write(json.dumps(row) + "\n")
     return len(pairs)
 
 
@@ -71,26 +84,32 @@ def _record(run: Path, folder: Path, name: str, seed: int, most_steps: int) -> E
     from guerdon.tasks.array_task import ArrayTask
 
     opened = open_run(run)
-    frames, pictures, told, value = [], [], [""], 0.0
+    frames, pictures, told, value = list[str](), list[Any](), list[str](), 0.0
     with Player(opened, envs=1, seed=seed, **screen(opened)) as player:
-        draws = isinstance(player.task, ArrayTask)
-        if isinstance(player.task, ArrayTask):
-            pictures.append(player.task.picture())
+        drawn = player.task if isinstance(player.task, ArrayTask) else None
         for step, moment in enumerate(player.moments(), 1):
             rollout = moment.rollout
-            if isinstance(player.task, ArrayTask):
-                pictures.append(player.task.picture())
-            else:
-                frames += [look(rollout, 0), look(rollout)] if step == 1 else [look(rollout)]
+            for at in (0, 1) if step == 1 else (1,):
+                caption = _caption(player, rollout, at)
+                told += [caption] if caption and told[-1:] != [caption] else []
+                if drawn is None:
+                    frames.append(
+                        look(rollout, at) if SCREEN[0] in rollout.obs else f"{caption}\n\n{look(rollout, at)}"
+                    )
+            if drawn is not None:
+                pictures.append(drawn.picture())
             value += float(rollout.extrinsic[0, 0])
-            if rollout.caption is not None and player.task.captions is not None:
-                caption = player.task.captions.text(int(rollout.caption[1, 0])).strip()
-                told += [caption] if caption != told[-1] else []
             if moment.finished or step >= most_steps:
                 break
-    path = folder / f"{name}{'.gif' if draws else '.cast'}"
-    if draws:
+    path = folder / f"{name}{'.gif' if pictures else '.cast'}"
+    if pictures:
         save_animation(path, pictures, fps=FPS)
     else:
-        save_cast(path, frames, fps=FPS)
-    return Episode(f"{folder.name}/{path.name}", "\n".join(filter(None, told)), value, opened.folder.name)
+        save_cast(path, frames, fps=FPS, height=max(24, *(frame.count("\n") + 1 for frame in frames)))
+    return Episode(f"{folder.name}/{path.name}", "\n".join(told), value, opened.folder.name)
+
+
+def _caption(player: Player, rollout: Rollout, at: int) -> str:
+    if rollout.caption is None or player.task.captions is None:
+        return ""
+    return player.task.captions.text(int(rollout.caption[at, 0])).strip()

@@ -88,11 +88,11 @@ def watch(
         print(f"{len(frames)} frames in {cast}; play it with: asciinema play {cast}")
 
 
-def save_cast(path: Path, frames: Sequence[str], *, fps: float, title: str = "") -> None:
-    """Writes texts as an asciicast, each of them the whole screen of 80 x 30 characters; whole or not at all."""
+def save_cast(path: Path, frames: Sequence[str], *, fps: float, height: int = 30, title: str = "") -> None:
+    """Writes texts as an asciicast, each of them the whole screen of 80 x `height`; whole or not at all."""
     from guerdon.learners.checkpoint import write_whole
 
-    header: dict[str, Any] = {"version": 2, "width": 80, "height": 30, "title": title}
+    header: dict[str, Any] = {"version": 2, "width": 80, "height": height, "title": title}
     events = [json.dumps([round(i / fps, 3), "o", CLEAR + f.replace("\n", "\r\n")]) for i, f in enumerate(frames)]
     text = "\n".join([json.dumps(header), *events, ""])
     write_whole(path, lambda file: file.write(text.encode()))

@@ -129,11 +129,11 @@ class Answers:
         about = {"value": answer.value, "swapped": answer.swapped, "seconds": answer.seconds, "time": now}
         named = {"answer": answer.id, "judge_id": mine, "key": key, "item": _write(answer.item), "undone": False}
         with self._locked() as connection:
-            insert = self.store._insert(_answers).values(**about, **named)
-            if not connection.execute(insert.on_conflict_do_nothing(index_elements=["answer"])).rowcount:
+            if connection.scalar(sa.select(_answers.c.number).where(_answers.c.answer == answer.id)) is not None:
                 return False
-            of_pair = (_answers.c.judge_id == mine, _answers.c.key == key, _answers.c.answer != answer.id)
+            of_pair = _answers.c.judge_id == mine, _answers.c.key == key
             connection.execute(_answers.update().where(*of_pair).values(undone=True))
+            connection.execute(_answers.insert().values(**about, **named))
             self._forget(connection, mine, key)
             self.store._upsert(connection, records)
             connection.execute(_leases.delete().where(_leases.c.judge_id == mine, _leases.c.key == key))

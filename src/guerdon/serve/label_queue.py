@@ -102,9 +102,12 @@ class LabelQueue:
         if files is None:
             asked = written(read.prompt)
             one, other = ("\n\n".join(filter(None, (asked, text))) for text in (read.first, read.second))
+            same = one == other
         else:
-            one, other = (f"{path.relative_to(self.folder).as_posix()} {_digest(path)}" for path in files)
-        if one == other:
+            digests = [_digest(path) for path in files]
+            one, other = (f"{p.relative_to(self.folder).as_posix()} {d}" for p, d in zip(files, digests, strict=True))
+            same = digests[0] == digests[1]
+        if same:
             raise ValueError("both sides are the same, so neither can be better")
         given = None if unlabelled else read.label
         return Pair((one, other), read.prompt, read.first, read.second, files, given, scores, columns)
