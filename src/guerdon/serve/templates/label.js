@@ -63,7 +63,11 @@ function undo() {
 
 function keep(message) {
   const name = `${kept}${message.path} ${message.body.answer}`;
-  localStorage.setItem(name, JSON.stringify(message));
+  try {
+    localStorage.setItem(name, JSON.stringify(message));
+  } catch {
+    // a browser that keeps nothing still sends
+  }
   deliver(name, message);
 }
 
