@@ -29,8 +29,8 @@ share told wrong chosen on seeds 0 and 1 so that accuracy, shifted accuracy and 
 (0.914, 0.755, 2.3 times).
 
 Revised once, after a run on seeds 100 to 119: there everything held but the figures of the two lowest fifths; 0.692
-[0.668, 0.716] and 0.678 [0.659, 0.696] were seen. They had been allowed 0.04, the whole interval included: less than the
-error of the card's own means (ten seeds; one seed varies by 0.055). Allowed are 0.06 now, on other seeds.
+[0.668, 0.716] and 0.678 [0.659, 0.696] were seen. They had been allowed 0.04, interval included: less than the error
+of the card's own means (ten seeds; one seed varies by 0.055). Allowed are 0.06 now, on other seeds.
 
     python claims/secrets_rm.py [--toy]
 """
