@@ -13,8 +13,8 @@ bootstrap interval of the mean over 20 seeds:
 3. Where kinds are as frequent in the pool as in the test, random fetching is as good: errors gain 0.02 at most.
 
 Stage 2. Twelve kinds, a third with 55 % wrong labels in a pool of 3000, the others with 10 %. Judges are right in 65 %
-of that third and in 90 % of the others. The model of ten verified pairs a kind and the best one, of 30 a kind that judges
-labelled, filter the pool; of what is doubtful judges are asked.
+of that third and in 90 % of the others. The model of ten verified pairs a kind and the best one, of 30 a kind that
+judges labelled, filter the pool; of what is doubtful judges are asked.
 
 4. Labels of what is kept are right in at least 0.93 (card 0.95 to 0.98), and more often than in the pool, in all seeds.
    What is swapped was wrong in at least 0.69 (card: of what is dropped 0.69 to 0.85 are wrong).
