@@ -24,6 +24,7 @@ COMMANDS = {
     "list": ("list:list_", "List every reward: what it pays for, its paper, whether its claim holds"),
     "tasks": ("tasks:tasks", "List the tasks there are"),
     "judge-accuracy": ("judge_accuracy:judge_accuracy", "How well the recorded judge labels captions it has not seen"),
+    "compare": ("compare:compare", "Say whether rewards mean the same: distances, what differs, a witness"),
     "probe": ("probe:probe", "Examine a reward: decay, noise, scale, episodes, cost, agreement with counts"),
     "collapse-step": ("collapse_step:collapse_step", "When a run that is paid by itself stops getting better"),
     "demo": ("demo:demo", "Train on NetHack with and without a language model's feedback, and write the report"),
