@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from guerdon.judges.answers import PERSON
 from guerdon.judges.store import LabelStore, Row
 from guerdon.types import FIRST, SECOND, TIE, Item, Label
 
@@ -104,7 +105,8 @@ def _rows_table(title: str, rows: Iterable[Row]) -> Table:
     for label, at, hand in rows:
         item = label.item if isinstance(label.item, str) else "  |  ".join(label.item)
         given = f"[yellow]{label.reason}" if label.value is None else f"{label.value:g}"
-        names = "[bold]by hand" if hand else escape(label.judge), escape(label.prompt)
+        by_hand = hand and not label.judge.startswith(PERSON)
+        names = "[bold]by hand" if by_hand else escape(label.judge), escape(label.prompt)
         shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in item)  # a caption must not steer the terminal
         table.add_row(escape(shown), given, *names, _when(at))
     return table
