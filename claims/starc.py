@@ -34,8 +34,7 @@ from _claim import RESULTS, Expected, in_parallel, write
 from scipy import stats
 from torch import Tensor
 
-from guerdon.compare import dard as dard_module
-from guerdon.compare import distance, epic
+from guerdon.compare import distance
 from guerdon.compare.distance import Simulator
 from guerdon.compare.starc import sampled_starc, starc
 from guerdon.parts import canonicalisation, tabular_mdp
@@ -214,7 +213,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     start = time.perf_counter()
     found = in_parallel(run, [(seed, args.toy) for seed in args.seeds], args.workers)
     by_seed = [values(each) for each in found]
-    modules = (canonicalisation, tabular_mdp, distance, epic, dard_module)
+    modules = (canonicalisation, tabular_mdp, distance)
     return write(
         out, script=__file__, method=Path(inspect.getfile(starc)),
         parts=[Path(__file__).parent / "_claim.py", *(Path(inspect.getfile(m)) for m in modules)],

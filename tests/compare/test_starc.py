@@ -252,6 +252,10 @@ def test_bad_sampled_input():
         sampled_epic(two, simulator, seeds=())
     with pytest.raises(ValueError, match="at least 1"):
         sampled_starc(two, simulator, draws=0)
+    with pytest.raises(ValueError, match="1, 2 or inf"):
+        sampled_starc(two, simulator, p=3)
+    with pytest.raises(ValueError, match="as many values"):
+        sampled_starc(two, simulator, values=[lambda s: s])
     with pytest.raises(ValueError, match="reward 1 is NaN"):
         sampled_dard([two[0], lambda s, a, t: torch.full((len(s),), float("nan"))], simulator)
     with pytest.raises(ValueError, match=r"reward 1 must return \[8\]"):

@@ -80,8 +80,11 @@ def sampled_starc(
         values: V of each reward, states -> [n], instead of the fit.
         features: states [n, ...] -> [n, d] that V is linear in; by default `Cosines` of the states drawn.
     """
+    norm = Norm(p)
     if samples < 1 or draws < 1:
         raise ValueError(f"samples and draws must be at least 1, got {samples} and {draws}")
+    if values is not None and len(values) != len(rewards):
+        raise ValueError(f"{len(rewards)} rewards need as many values, got {len(values)}")
 
     def canonical(generator: torch.Generator) -> Tensor:
         batch = simulator.transitions(samples, generator)
@@ -109,10 +112,9 @@ def sampled_starc(
             total = total + got + simulator.gamma * going * value(there)
         return without_rounding(total / draws - value(batch.here), got)
 
-    name = f"STARC: c=VAL, n=L{p:g}, m=L{p:g}"
     return from_samples(
-        rewards, canonical, seeds, p=p, centred=False, metric=name, gamma=simulator.gamma,
-        coverage=f"{samples} sampled transitions, {draws} next states each",
+        rewards, canonical, seeds, p=p, centred=False, metric=f"STARC: c=VAL, n={norm}, m={norm}",
+        coverage=f"{samples} sampled transitions, {draws} next states each", gamma=simulator.gamma,
     )  # fmt: skip
 
 
@@ -133,9 +135,9 @@ def fit_value(reward: Tensor, here: Tensor, there: Tensor, gamma: float) -> Tens
 
 
 class Cosines:
-    """Random cosine features of states, cos(w . x + b), beside x itself and 1; x is centred and scaled by a batch.
+    """Random cosine features of states, cos(w . x + b), beside 1 and, where it is shorter than they are many, x itself.
 
-    They approximate a Gaussian kernel of width sqrt(d) (Rahimi & Recht, 2007).
+    x is centred and scaled by a batch. They approximate a Gaussian kernel of width sqrt(d) (Rahimi & Recht, 2007).
     """
 
     def __init__(self, states: Tensor, generator: torch.Generator, size: int = FEATURES) -> None:
@@ -146,4 +148,5 @@ class Cosines:
 
     def __call__(self, states: Tensor) -> Tensor:
         x = (states.double().flatten(1) - self.mean) / self.scale
-        return torch.cat([torch.cos(x @ self.w + self.b), x, torch.ones_like(x[:, :1])], 1)
+        own = x if x.shape[1] < len(self.b) else x[:, :0]
+        return torch.cat([torch.cos(x @ self.w + self.b), own, torch.ones(len(x), 1, dtype=x.dtype)], 1)
