@@ -2,6 +2,7 @@
 
 from guerdon.rewards.preference.bradley_terry import BradleyTerry
 from guerdon.rewards.preference.consistency_filter import ConsistencyFilter
+from guerdon.rewards.preference.contrastive_fit import contrastive_fit
 from guerdon.rewards.preference.ensemble import Ensemble
 from guerdon.rewards.preference.error_driven_curation import ErrorDrivenCuration
 from guerdon.rewards.preference.meta_rm import meta_fit
@@ -21,5 +22,6 @@ __all__ = [
     "RewardModel",
     "Route",
     "StrengthCuration",
+    "contrastive_fit",
     "meta_fit",
 ]
