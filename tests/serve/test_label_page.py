@@ -126,7 +126,7 @@ def test_the_keyboard_answers_ties_skips_and_undoes(work, tmp_path, capsys, monk
     page.get_by_role("button", name="Skip").click()
     for i in (4, 5):
         page.get_by_text(f"Question {i}?").wait_for()
-        page.get_by_role("button", name="Left is better" if left(page) == "first" else "Right is better").click()
+        page.get_by_role("button", name="1 is better" if left(page) == "first" else "2 is better").click()
     page.get_by_text("Nothing is left for you").wait_for()
     assert "You: 6 of 6" in page.locator(".progress").inner_text()
     assert page.said == []
@@ -222,6 +222,31 @@ def test_a_server_killed_and_restarted_in_the_middle_loses_and_doubles_nothing(w
     assert page.locator("#said").inner_text() == ""
     prefer(page, "first")
     assert len(_answers(work)) == 3
+
+
+def test_two_people_at_once_and_the_server_killed_under_both_of_them(work):
+    server, given = work.serve(rows=ROWS), {}
+    pages = {name: work.person(name) for name in ("Ada", "Bo")}
+    for turn in range(3):
+        if turn:
+            server.stop()
+        before = {name: now(page) for name, page in pages.items()}
+        assert before["Ada"] != before["Bo"]
+        for name, page in pages.items():
+            question = re.search(r"Question (\d)", page.locator(".prompt").inner_text())[1]  # type: ignore[index]
+            side = "first" if name == "Ada" else "second"
+            given[f"person:{name}", f"good answer {question}"] = FIRST if name == "Ada" else SECOND
+            page.keyboard.press("1" if left(page) == side else "2")
+            if turn:
+                page.get_by_text("The server does not answer").wait_for()
+        if turn:
+            server = work.serve(port=server.port)
+        for name, page in pages.items():
+            moved = "before => document.getElementById('state').dataset.pair !== before"
+            page.wait_for_function(moved, arg=before[name])
+    assert len(given) == 6
+    assert work.labels() == given
+    assert len(_answers(work)) == 6
 
 
 def test_an_answer_outlives_a_page_that_is_closed_while_the_server_is_away(work):
@@ -445,7 +470,7 @@ def test_it_fits_a_narrow_window_in_either_theme(work):
         for width in (320, 700, 1200):
             page.set_viewport_size({"width": width, "height": 700})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.get_by_role("button", name="Left is better").is_visible()
+            assert page.get_by_role("button", name="1 is better").is_visible()
         colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert len(colours) == 2
     page.keyboard.press("Tab")
