@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import gzip
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from guerdon.parts.json_rows import json_rows
 from guerdon.types import FIRST, SECOND, TIE, Completions, Pairs
 from guerdon.types.protocols import Prompt
 
@@ -156,37 +156,6 @@ def to_pairs(rows: Sequence[PairRow], *, generator: torch.Generator | None = Non
     weighted = any("weight" in row.columns for row in rows)
     weight = torch.tensor([float(row.columns.get("weight", 1.0)) for row in rows]) if weighted else None
     return Pairs(first=side(0), second=side(1), label=torch.tensor(label), weight=weight, columns=columns)
-
-
-def json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Place and parsed value of each line or list item; a value that is no JSON is the ValueError that says so.
-
-    Raises:
-        ValueError: the file cannot be read at all.
-    """
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            lines = file.read().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not b"".join(lines).lstrip().startswith(b"["):
-        yield from ((f"line {i}", _json(line)) for i, line in enumerate(lines, 1) if line.strip())
-        return
-    listed = _json(b"\n".join(lines))
-    if isinstance(listed, ValueError):
-        raise ValueError(f"{path} begins as a JSON list, but {listed}")
-    yield from ((f"item {i}", value) for i, value in enumerate(listed, 1))
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return ValueError("it is not UTF-8")
-    except (ValueError, RecursionError) as error:
-        return ValueError(f"it is no JSON ({error})")
 
 
 def pair_row(value: Any, where: str) -> PairRow:

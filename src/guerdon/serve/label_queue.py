@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from guerdon.parts.pair_rows import PairReport, json_rows, pair_row
+from guerdon.parts.json_rows import json_rows
+from guerdon.parts.pair_rows import PairReport, pair_row
 from guerdon.serve.replay import check_replay
 from guerdon.types.protocols import Prompt
 
