@@ -84,10 +84,8 @@ def build_contrasts(
     unit = F.normalize(embeddings.double(), dim=1)
     found: dict[tuple[int, int], Contrast] = {}
     for i, cosine in enumerate(unit @ unit.T):
-        fits = (cosine >= low) & (cosine <= high)
-        for j in map(int, cosine.where(fits, -torch.inf).argsort(descending=True)):
-            if not fits[j]:
-                break
+        near = ((cosine >= low) & (cosine <= high)).nonzero().flatten()
+        for j in map(int, near[cosine[near].argsort(descending=True, stable=True)]):
             if i != j and responses[i] != responses[j] and instructions[i] != instructions[j]:
                 pair = (instructions[i], instructions[j], responses[i], responses[j])
                 found.setdefault((min(i, j), max(i, j)), Contrast(*pair))
