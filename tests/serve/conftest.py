@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serve.label_work import Work
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -36,6 +37,14 @@ def browser() -> Iterator[Any]:
         running = p.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def work(tmp_path: Path, browser: Any) -> Iterator[Work]:
+    """A queue in a folder of its own, its server, and people with browsers."""
+    made = Work(tmp_path, browser)
+    yield made
+    made.close()
 
 
 def rows(level: float, seed: int, steps: int, judge: bool) -> list[dict[str, Any]]:
