@@ -122,8 +122,12 @@ class Features(RewardEncoder):
         there = completions.columns or {}
         if name not in there:
             raise ValueError(self._unknown(name, list(there), "completions have"))
+        values = there[name]
         try:
-            x = torch.stack([torch.as_tensor(v, dtype=torch.float32).reshape(-1) for v in there[name]])
+            if all(isinstance(v, (int, float)) for v in values):
+                x = torch.tensor(values, dtype=torch.float32)[:, None]
+            else:
+                x = torch.stack([torch.as_tensor(v, dtype=torch.float32).reshape(-1) for v in values])
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{self.reader}: the column {name!r} holds something else than numbers: {error}") from None
         if x.shape[1] != self.width:

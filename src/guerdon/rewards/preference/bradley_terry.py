@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,32 @@ from guerdon.parts.pair_accuracy import accuracy, told_right
 from guerdon.parts.pair_loss import centring, pair_loss
 from guerdon.types import About, Completions, Experience, Labels, Pairs, Reward, Rollout, Spec
 
+_Scores = tuple[Tensor, Tensor, Tensor]  # of the first, of the second, and the labels: [N] each
+
+
+class _Side(NamedTuple):
+    """One side of pairs as the head sees it."""
+
+    h: Tensor  # [N, D], or [T, N, D] of segments
+    valid: Tensor | None  # [T, N] of segments
+    norm: Tensor  # what a value is divided by: [N], or one number for all
+
+    def rows(self, at: Tensor) -> _Side:
+        valid = None if self.valid is None else self.valid[:, at]
+        return _Side(self.h[..., at, :], valid, self.norm[at] if self.norm.ndim else self.norm)
+
+
+class _Told(NamedTuple):
+    """What is known of pairs, [N] each."""
+
+    label: Tensor
+    weight: Tensor
+    margin: Tensor
+    alpha: Tensor
+
+    def rows(self, at: Tensor) -> _Told:
+        return _Told(*(x[at] for x in self))
+
 
 class BradleyTerry(Reward):
     """r = head(encoder(x)), fitted to comparisons by P(first is better) = sigmoid(r(first) - r(second)).
@@ -32,13 +58,12 @@ class BradleyTerry(Reward):
     [N] for Completions and [T, B] for a Rollout; a common offset means nothing, so do not compare them across prompts
     without centring.
 
-    With ``hidden=(D,)`` this is BaseReward's head (BaseReward: A Strong Baseline for Multimodal Reward Model, 2025),
-    whose study found neither `zero` nor `length_norm` of use; both are here to repeat it. With
-    ``encoder=Features(names, low=0, high=5)`` it is domain-rm (Nath et al., 2024), which `monotone` keeps from ever
-    paying less for more of a property.
+    With ``hidden=(D,)`` this is BaseReward's head (2025), whose study found neither `zero` nor `length_norm` of use;
+    both are here to repeat it. With ``encoder=Features(names, low=0, high=5)`` it is domain-rm (Nath et al., 2024), and
+    `monotone` keeps it from ever paying less for more of a property.
 
-    A trained transformer meets a batch in micro-batches of like length, whose accumulated loss is that of the batch. A
-    head that died (an output ReLU at 0 for a whole batch) is drawn anew, and counted.
+    A transformer that learns meets a batch in micro-batches of like length, whose accumulated loss is that of the
+    batch. A head that died (an output ReLU at 0 for a whole batch) is drawn anew, and counted.
 
     Args:
         encoder: `Features`, `Embeddings`, `Transformer`, or None for `Observations()` of rollouts.
@@ -63,6 +88,7 @@ class BradleyTerry(Reward):
         paper="BaseReward: A Strong Baseline for Multimodal Reward Model (2025); Bradley & Terry (1952)",
         link="https://arxiv.org/abs/2509.16127",
         scores="any",
+        claim="basereward",
     )
 
     restarts: Tensor
@@ -111,16 +137,24 @@ class BradleyTerry(Reward):
         }  # fmt: skip
 
     def score(self, experience: Experience, **needed: Any) -> Tensor:
-        value = self.head(self.encoder(experience))
-        if self.length_norm and isinstance(experience, Completions):
-            words = torch.tensor([len(text.split()) for text in experience.text], device=value.device)
-            value = value / (1 + words.clamp(min=1)).log()
-        return value
+        side = self._seen(experience)
+        return self.head(side.h) / side.norm
 
     def values(self, experience: Experience) -> Tensor:
         """[N] of Completions, or the sum over the valid steps of each segment of a Rollout, [B]."""
-        value = self.score(experience)
-        return value if not isinstance(experience, Rollout) else value.where(experience.valid.bool(), 0.0).sum(0)
+        return self._value(self._seen(experience))
+
+    def _seen(self, experience: Experience) -> _Side:
+        norm = torch.ones((), device=self.restarts.device)
+        if self.length_norm and isinstance(experience, Completions):
+            words = torch.tensor([len(text.split()) for text in experience.text], device=norm.device)
+            norm = (1 + words.clamp(min=1)).log()
+        valid = experience.valid.bool() if isinstance(experience, Rollout) else None
+        return _Side(self.encoder(experience), valid, norm)
+
+    def _value(self, side: _Side) -> Tensor:
+        value = self.head(side.h) / side.norm
+        return value if side.valid is None else value.where(side.valid, 0.0).sum(0)
 
     def attribution(self, experience: Experience) -> Tensor:
         """The derivative of the score by each feature, of the shape of the encoder's output."""
@@ -139,8 +173,15 @@ class BradleyTerry(Reward):
             raise ValueError(f"{self.name} cannot learn from no pairs")
         for side in (experience.first, experience.second):
             self.encoder.observe(side)
-        n, before = len(experience.label), int(self.restarts)
-        logs = [self.step(experience.rows(at)) for at in self.trainer.batches(n, self.batch_size, epochs=self.epochs)]
+        before, told, logs = int(self.restarts), self._told(experience), []
+        known = None if self.encoder.learns else [self._seen(side) for side in (experience.first, experience.second)]
+        for at in self.trainer.batches(len(told.label), self.batch_size, epochs=self.epochs):
+            if known is None:
+                logs.append(self.step(experience.rows(at)))
+            else:
+                first, second = (self._value(side.rows(at)) for side in known)
+                scores: list[_Scores] = []
+                logs.append(self._descend(self._loss(first, second, told.rows(at), scores), scores))
         found = {f"{self.name}/{key}": float(torch.tensor([log[key] for log in logs]).nanmean()) for key in logs[0]}
         return found | {f"{self.name}/restarts": float(int(self.restarts) - before)}
 
@@ -155,39 +196,48 @@ class BradleyTerry(Reward):
 
     def step(self, pairs: Pairs) -> dict[str, float]:
         """One step of the optimiser on all of these pairs."""
-        right: list[Tensor] = []
-        loss = self.trainer.step(self.losses(pairs, right))
-        return {"loss": loss, "accuracy": accuracy(torch.cat(right))}
+        scores: list[_Scores] = []
+        return self._descend(self.losses(pairs, scores), scores)
 
-    def losses(self, pairs: Pairs, right: list[Tensor] | None = None) -> Iterator[Tensor]:
-        """The loss of these pairs in parts that sum to it, a micro-batch each; into `right` go who was told right."""
-        weight = torch.ones(len(pairs.label)) if pairs.weight is None else pairs.weight.float().cpu()
-        total, dead = float(weight.sum()), True
-        if total <= 0:
-            raise ValueError(f"{self.name}: the weights of {len(weight)} pairs sum to {total:g}")
-        for rows in self._micro_batches(pairs):
-            part, w = (pairs, weight) if rows is None else (pairs.rows(rows), weight[rows])
-            first, second = self._both(part)
-            dead = dead and self.output_activation == "relu" and not bool(torch.cat([first, second]).any())
-            if right is not None:
-                right.append(told_right(first.detach(), second.detach(), part.label.to(first.device)))
-            yield self._loss(first, second, part, w.to(first.device)) * (float(w.sum()) / total)
-        if dead:
+    def _descend(self, losses: Tensor | Iterator[Tensor], scores: list[_Scores]) -> dict[str, float]:
+        loss = self.trainer.step(losses)
+        first, second, label = (torch.cat(each) for each in zip(*scores, strict=True))
+        if self.output_activation == "relu" and not bool(first.any()) and not bool(second.any()):
             with seeded(self.trainer.rng):
                 self.head.restart()
             self.restarts += 1
+        return {"loss": loss, "accuracy": accuracy(told_right(first, second, label))}
 
-    def _loss(self, first: Tensor, second: Tensor, pairs: Pairs, weight: Tensor) -> Tensor:
+    def losses(self, pairs: Pairs, scores: list[_Scores] | None = None) -> Iterator[Tensor]:
+        """The loss of these pairs in parts that sum to it, a micro-batch each; `scores` gets what they were told."""
+        told = self._told(pairs)
+        for rows in self._micro_batches(pairs):
+            if rows is None:
+                yield self._loss(*self._both(pairs), told, scores)
+            else:
+                share = told.weight[rows].sum() / told.weight.sum()
+                yield self._loss(*self._both(pairs.rows(rows)), told.rows(rows), scores) * share
+
+    def _told(self, pairs: Pairs) -> _Told:
+        """What is known of each pair. Raises ValueError if their weights are nothing."""
+        n, device, columns = len(pairs.label), self.restarts.device, pairs.columns or {}
+        weight = torch.ones(n) if pairs.weight is None else pairs.weight.float()
+        if not float(weight.sum()) > 0:
+            raise ValueError(f"{self.name}: the weights of {n} pairs sum to {float(weight.sum()):g}")
+        margin = self.margin + torch.tensor(columns.get("margin", [0.0] * n), dtype=torch.float32)
+        alpha = torch.tensor(columns.get("alpha", [self.alpha] * n), dtype=torch.float32)
+        return _Told(*(x.to(device) for x in (pairs.label, weight, margin, alpha)))
+
+    def _loss(self, first: Tensor, second: Tensor, told: _Told, scores: list[_Scores] | None = None) -> Tensor:
         """The weighted mean loss of pairs with these values, [N] each."""
-        columns = pairs.columns or {}
-        margin = self.margin + torch.tensor(columns.get("margin", [0.0]), dtype=first.dtype, device=first.device)
-        alpha = torch.tensor(columns.get("alpha", [self.alpha]), dtype=first.dtype, device=first.device)
-        loss = pair_loss(first, second, pairs.label.to(first.device), margin=margin, alpha=alpha)
+        if scores is not None:
+            scores.append((first.detach(), second.detach(), told.label))
+        loss = pair_loss(first, second, told.label, margin=told.margin, alpha=told.alpha)
         loss = loss + self.zero * (first.square() + second.square())
-        mean = (weight * loss).sum() / weight.sum().clamp(min=1e-12)
-        if not self.centre or not bool(weight.any()):
+        mean = (told.weight * loss).sum() / told.weight.sum().clamp(min=1e-12)
+        if not self.centre or not bool(told.weight.any()):
             return mean
-        return mean + self.centre * centring(first, second, weight)
+        return mean + self.centre * centring(first, second, told.weight)
 
     def _micro_batches(self, pairs: Pairs) -> list[Tensor | None]:
         """Rows of each micro-batch; None for all at once."""

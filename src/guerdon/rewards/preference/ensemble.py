@@ -49,6 +49,7 @@ class Ensemble(Reward):
         rewards="what several reward models prefer together",
         paper="BaseReward: A Strong Baseline for Multimodal Reward Model (2025)",
         link="https://arxiv.org/abs/2509.16127",
+        claim="basereward",
         scores="any",
         example="Ensemble(rewards=[BradleyTerry()], copies=3, rule='standardised')",
     )

@@ -26,6 +26,7 @@ class Route(Reward):
         rewards="answers of each kind by a reward of their own",
         paper="BaseReward: A Strong Baseline for Multimodal Reward Model (2025)",
         link="https://arxiv.org/abs/2509.16127",
+        claim="basereward",
         scores="Completions",
         example="Route(rewards={'0': BradleyTerry(encoder=Features(['unanswerable'])), '1': MathVerify()}, "
         "column='unanswerable')",
