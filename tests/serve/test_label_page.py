@@ -107,6 +107,16 @@ def test_each_pair_by_two_people_and_how_far_they_agree(work):
     assert any(0 < sum(values) < 6 for values in swapped.values()), "left and right are drawn"
 
 
+def test_what_scores_can_hardly_tell_apart_is_asked_first(work):
+    scores = [[0, 3], [2, 2], [1, 1.1], [5, 0]]
+    work.serve(rows=[row | {"scores": found} for row, found in zip(ROWS, scores, strict=False)])
+    page, asked = work.person("Ada"), []
+    while now(page):
+        asked.append(page.locator(".prompt pre").inner_text())
+        moves(page, lambda: page.keyboard.press("s"))
+    assert asked == [f"Question {i}?" for i in (1, 2, 0, 3)]
+
+
 def test_texts_are_texts_whatever_they_hold(work):
     nasty = NASTY + "</pre></script><svg onload=hacked()>"
     work.serve("--question", NASTY, rows=[{"prompt": nasty, "first": "\n" + nasty, "second": '{{ 7 * 7 }} &amp; "'}])

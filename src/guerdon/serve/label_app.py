@@ -163,7 +163,8 @@ class LabelApp:
         if (pair := self.queue.by_key.get(name)) is None:
             raise HTTPException(404, "there is no such pair")
         try:
-            return Response(self._replay(self.queue.file(pair, CHOICES[side] or 0)), media_type="application/json")
+            path = self.queue.file(pair, ("first", "second").index(side))
+            return Response(self._replay(path), media_type="application/json")
         except ValueError as error:
             raise HTTPException(404, str(error)) from error
 
