@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from judges.model_server import completion, serving
 from serve.reward_process import RewardProcess
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from guerdon.cli import main
 from guerdon.commands.audit_model import kind_of
+from guerdon.models import tiny_model
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "claims/data"
@@ -79,6 +82,69 @@ def test_the_same_scores_from_a_function_a_file_and_a_server(suite, tmp_path):
         audit(server.url, "--suite", suite, "--out", tmp_path / "server")
     for kind in ("reward", "function", "file", "server"):
         assert report(tmp_path / kind)["subsets"][0]["score"]["value"] == 0.75, kind
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A sequence classifier with one label, a chat template and 40 tokens of room, a character each."""
+    folder = tmp_path_factory.mktemp("classifier")
+    base = tiny_model(max_length=40)
+    config = base.module.config
+    config.num_labels = 1
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def own_scores(folder, texts):
+    """What transformers makes of texts."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        return [float(model(**tokenizer(t, return_tensors="pt", add_special_tokens=False)).logits) for t in texts]
+
+
+def test_a_folder_of_transformers_scores_as_transformers_does(classifier, tmp_path):
+    pairs = [("2+2?", "four", "five"), ("a", "b", "cc")]
+    path = tmp_path / "p.jsonl"
+    path.write_text(
+        "".join(json.dumps(dict(zip(("prompt", "chosen", "rejected"), p, strict=True))) + "\n" for p in pairs)
+    )
+    audit(classifier, "--suite", path, "--out", tmp_path / "chat", "--worst", 9)
+    tokenizer = AutoTokenizer.from_pretrained(classifier)
+    rendered = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": p}, {"role": "assistant", "content": a}], tokenize=False
+        )
+        for p, *answers in pairs
+        for a in answers
+    ]
+    kept = [json.loads(line)[1] for line in (tmp_path / "chat/scores.jsonl").read_text().splitlines()[1:]]
+    assert kept == pytest.approx(own_scores(classifier, rendered), abs=1e-5)
+    assert "chat template" in report(tmp_path / "chat")["how"]
+    audit(classifier, "--suite", path, "--out", tmp_path / "plain", "--chat", "False")
+    plain = [json.loads(line)[1] for line in (tmp_path / "plain/scores.jsonl").read_text().splitlines()[1:]]
+    assert plain == pytest.approx(own_scores(classifier, [f"<bos>{p}{a}" for p, *two in pairs for a in two]), abs=1e-5)
+
+
+def test_texts_longer_than_the_model_are_unscored_or_cut_and_counted(classifier, tmp_path):
+    rows = [{"prompt": "p", "chosen": f"{i}" + "x" * (60 if i % 3 == 0 else 3), "rejected": f"{i}y"} for i in range(9)]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    audit(classifier, "--suite", path, "--out", tmp_path / "out")
+    found = report(tmp_path / "out")
+    assert (found["unscored"], found["subsets"][0]["scored"]) == (3, 6)
+    assert any("reads 40" in note for note in found["notes"])
+    audit(classifier, "--suite", path, "--out", tmp_path / "cut", "--truncate")
+    found = report(tmp_path / "cut")
+    assert found["unscored"] == 0
+    assert any("3 texts were longer" in note for note in found["notes"])
+
+
+def test_a_folder_that_holds_no_model_is_refused_once(suite, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert "holds no model" in error(capsys, tmp_path / "empty", "--suite", suite)
 
 
 def test_score_files_of_the_public_benchmark(tmp_path):

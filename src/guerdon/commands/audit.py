@@ -32,6 +32,7 @@ def audit(
     reference: str | None = None,
     aggregate: Literal["min", "max", "prod", "geometric_mean", "mean", "last", "mean_logit", "mean_odd"] = "prod",
     truncate: bool = False,
+    chat: bool | None = None,
     token_env: str | None = None,
     bad_lines: Literal["raise", "skip"] = "raise",
     batch: int = 32,
@@ -69,6 +70,8 @@ def audit(
         reference: a frozen one beside it.
         aggregate: how a score file's step scores become one number.
         truncate: cut texts that are longer than the model of a folder; else they are unscored, and counted.
+        chat: put prompts that are texts into the chat template of a folder's model, as a user's turn; by default where
+            it has one and is not from `guerdon fit`, whose models read prompts as their file had them.
         token_env: the environment variable that holds a server's token.
         bad_lines: of files of pairs: refuse, or leave them out and name them.
         batch: texts in one call of the model.
@@ -99,7 +102,13 @@ def audit(
             else:
                 options = {"batch": batch, "concurrency": concurrency, "timeout": timeout}
                 loaded = {"model": language_model, "reference": reference}
-                setting = {"truncate": truncate, "token_env": token_env, "judge_mode": judge_mode, "seed": seed}
+                setting = {
+                    "truncate": truncate,
+                    "chat": chat,
+                    "token_env": token_env,
+                    "judge_mode": judge_mode,
+                    "seed": seed,
+                }
                 kept = _kept(out, model, kind, setting | loaded)
                 scored = _score(model, kind, questions, kept, told, setting, loaded, options)
             values, how, reasons = scored.values, scored.how, scored.reasons
@@ -138,10 +147,15 @@ def _score(
     if kind == "server":
         function = RewardClient(url=model, token_env=setting["token_env"], retries=4)
     elif kind == "folder":
+        from guerdon.models import reward_folder
         from guerdon.rewards.preference import RewardModel
 
         function = RewardScorer(RewardModel(path=model, truncate=setting["truncate"]))
         function.prepare()  # what is wrong with the folder is said once, not for every row
+        tokenizer = getattr(function.reward.encoder, "tokenizer", None)
+        foreign = not (Path(model) / reward_folder.FILE).exists()
+        has_template = getattr(tokenizer, "chat_template", None) is not None
+        options["chat"] = foreign and has_template if setting["chat"] is None else setting["chat"]
     else:
         models = {role: load_model(name) for role, name in loaded.items() if name}
         function = parse_scorer(model, **models)

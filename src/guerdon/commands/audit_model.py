@@ -156,12 +156,18 @@ def _number(value: Any, path: Path, row: int) -> float:
 
 def score_answers(
     function: Callable[..., Any], questions: Sequence[Question], kept: Kept, told: Callable[[int, int], None], *,
-    batch: int, timeout: float | None, concurrency: int | None = None,
+    batch: int, timeout: float | None, concurrency: int | None = None, chat: bool = False,
 ) -> Scored:  # fmt: skip
-    """Scores from anything that `Scoring` runs; each prompt with each answer once, and what fails once more, alone."""
+    """Scores from anything that `Scoring` runs; each prompt with each answer once, and what fails once more, alone.
+
+    With `chat`, a prompt that is a text is handed over as a user's message.
+    """
     from guerdon.parts.concurrent_scoring import Scoring
 
-    rows = {key_of([q.prompt, a]): {"prompt": q.prompt, "completion": a} for q in questions for a in q.answers}
+    def turn(prompt: Any) -> Any:
+        return [{"role": "user", "content": prompt}] if chat and isinstance(prompt, str) else prompt
+
+    rows = {key_of([q.prompt, a]): {"prompt": turn(q.prompt), "completion": a} for q in questions for a in q.answers}
     reasons: dict[str, str] = {}
     todo = [(key, row | {"group": i}) for i, (key, row) in enumerate(rows.items()) if key not in kept.known]
     with Scoring(function, concurrency=concurrency, batch=batch, timeout=timeout) as scoring:
@@ -175,7 +181,7 @@ def score_answers(
             reasons |= {key: score.why() for key, score in found.items() if score.value is None}
     told(len(kept.known), len(rows))
     values = [[kept.known.get(key_of([q.prompt, a]), float("nan")) for a in q.answers] for q in questions]
-    return Scored(values, "scores", Counter(reasons.values()))
+    return Scored(values, "scores" + ", prompts in the chat template" * chat, Counter(reasons.values()))
 
 
 def ask_judge(
