@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from guerdon.types import Rollout
@@ -23,6 +24,18 @@ class Segments(NamedTuple):
     def length(self) -> Tensor:
         """[B]: valid steps."""
         return self.valid.sum(0)
+
+    def beside(self, other: Segments) -> Segments:
+        """These and then others, [2 B], padded to one number of steps."""
+        steps = max(len(self.valid), len(other.valid))
+
+        def joined(a: Tensor, b: Tensor) -> Tensor:
+            return torch.cat([F.pad(x, (0, 0, 0, steps - len(s.valid))) for x, s in ((a, self), (b, other))], 1)
+
+        state = None if self.state is None or other.state is None else joined(self.state, other.state)
+        action = None if self.action is None or other.action is None else joined(self.action, other.action)
+        features = torch.cat([self.features, other.features])
+        return Segments(features, joined(self.valid, other.valid), joined(self.alive, other.alive), state, action)
 
     def numbered(self, rollout: Rollout, key: str, count: int, reader: str) -> Segments:
         """With the numbers of states and actions. Raises ValueError if a segment holds more than one episode."""

@@ -72,7 +72,7 @@ def test_the_gradient_is_that_of_finite_differences(certain, actions):
     pairs = compared(walk(mdp, f, 20, seed=1), walk(mdp, f, 20, seed=2), torch.randn(20))
 
     def loss(x):
-        return made._loss(made._lead(made._sides(pairs), x, 0.1), pairs.label).mean()
+        return made._loss(made._lead(made._both(pairs), x, 0.1), pairs.label).mean()
 
     assert torch.autograd.gradcheck(loss, (w.clone().requires_grad_(),), eps=1e-6, atol=1e-6)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -78,21 +77,11 @@ class RegretPreference(Reward):
     c: Tensor  # [3] float64, of the expanded kind
 
     def __init__(
-        self,
-        *,
-        kind: Kind = "regret",
-        successors: str | Tensor | None = None,
-        features: str | None = "features",
-        state: str = "state",
-        weights: tuple[float, ...] | None = None,
-        gamma: float = 0.999,
-        beta: float = 1.0,
-        lr: float = 0.5,
-        iterations: int = 5000,
-        temperature: tuple[float, float] = (0.1, 0.001),
-        l2: float = 1e-4,
+        self, *, kind: Kind = "regret", successors: str | Tensor | None = None, features: str | None = "features",
+        state: str = "state", weights: tuple[float, ...] | None = None, gamma: float = 0.999, beta: float = 1.0,
+        lr: float = 0.5, iterations: int = 5000, temperature: tuple[float, float] = (0.1, 0.001), l2: float = 1e-4,
         ties: bool = True,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         if kind not in ("partial", "regret", "expanded"):
             raise ValueError(f"RegretPreference's kind is 'partial', 'regret' or 'expanded', not {kind!r}")
@@ -147,15 +136,15 @@ class RegretPreference(Reward):
 
     def fit(self, pairs: Pairs) -> dict[str, float]:
         """Fits w (or c) to comparisons of segments; returns loss, accuracy (without ties) and the number of pairs."""
-        sides, label = self._sides(pairs), pairs.label
+        both, label = self._both(pairs), pairs.label
         weight = torch.ones_like(label, dtype=self.w.dtype) if pairs.weight is None else pairs.weight.to(self.w)
         weight = weight if self.ties else weight * (label != TIE)
         if not bool(weight.sum() > 0):
             raise ValueError(f"{self.name}: of {len(label)} pairs none tells anything; ties=True keeps ties")
         weight = weight / weight.sum()
         if self.kind == "expanded" or self.weights is None:
-            self._descend(sides, label, weight)
-        lead, sided = self._lead(sides, self._learned, self.temperature[1]), (label != TIE) & (weight > 0)
+            self._descend(both, label, weight)
+        lead, sided = self._lead(both, self._learned, self.temperature[1]), (label != TIE) & (weight > 0)
         logs = {"loss": float((weight * self._loss(lead, label)).sum()), "pairs": float((weight > 0).sum())}
         if bool(sided.any()):
             logs["accuracy"] = float(((lead > 0) == (label == SECOND))[sided].double().mean())
@@ -163,23 +152,23 @@ class RegretPreference(Reward):
 
     def likelihood(self, pairs: Pairs) -> Tensor:
         """[N] log-probability of each label: which kind of preference explains a set of labels best?"""
-        return -self._loss(self._lead(self._sides(pairs), self._learned, self.temperature[1]), pairs.label)
+        return -self._loss(self._lead(self._both(pairs), self._learned, self.temperature[1]), pairs.label)
 
     def regret(self, segments: Rollout) -> Tensor:
         """[B] regret of each segment under w, float64. Needs successors."""
-        return self._regret(self._segments(segments), self.w, self._worths(self.w), self.temperature[1])
+        return self._regret(self._segments(segments), self.w, self.temperature[1])
 
     @property
     def _learned(self) -> Tensor:
         return self.c if self.kind == "expanded" else self.w
 
-    def _descend(self, sides: Sequence[Segments], label: Tensor, weight: Tensor) -> None:
+    def _descend(self, both: Segments, label: Tensor, weight: Tensor) -> None:
         leaf = self._learned.clone().requires_grad_()
         optimiser = torch.optim.Adam([leaf], lr=self.lr)
         best, kept = math.inf, self._learned.clone()
         (first, last), end = self.temperature, max(1, self.iterations - 1)
         for step in range(self.iterations):
-            lead = self._lead(sides, leaf, first ** (1 - step / end) * last ** (step / end))
+            lead = self._lead(both, leaf, first ** (1 - step / end) * last ** (step / end))
             loss = (weight * self._loss(lead, label)).sum() + self.l2 * leaf.square().sum()
             if float(loss.detach()) < best:
                 best, kept = float(loss.detach()), leaf.detach().clone()
@@ -191,29 +180,31 @@ class RegretPreference(Reward):
     def _loss(self, lead: Tensor, label: Tensor) -> Tensor:
         return pair_loss(torch.zeros_like(lead), self.beta * lead, label)
 
-    def _lead(self, sides: Sequence[Segments], learned: Tensor, temperature: float) -> Tensor:
-        """u_2 - u_1 [N]."""
-        worths = None if self.kind == "partial" else self._worths(self.w if self.kind == "expanded" else learned)
-        first, second = (self._worth(side, learned, worths, temperature) for side in sides)
+    def _lead(self, both: Segments, learned: Tensor, temperature: float) -> Tensor:
+        """u_2 - u_1 [N] of first segments and, behind them, second ones."""
+        if self.kind == "partial":
+            worth = both.features @ learned
+        elif self.kind == "regret":
+            worth = -self._regret(both, learned, temperature)
+        else:
+            value = self._value(both, self._worths(self.w), temperature)
+            end = value.gather(0, both.length[None])[0]
+            worth = torch.stack([both.features @ self.w, end, value[0]], -1) @ learned
+        first, second = worth.chunk(2)
         return second - first
 
-    def _worth(self, side: Segments, learned: Tensor, worths: Tensor | None, temperature: float) -> Tensor:
-        if worths is None:
-            return side.features @ learned
-        if self.kind == "regret":
-            return -self._regret(side, learned, worths, temperature)
-        value = soft_maximum(worths, temperature)[side.state] * side.alive
-        end = value.gather(0, side.valid.sum(0, keepdim=True))[0]
-        return torch.stack([side.features @ self.w, end, value[0]], -1) @ learned
-
-    def _regret(self, side: Segments, w: Tensor, worths: Tensor, temperature: float) -> Tensor:
-        assert self.psi is not None
-        assert side.state is not None
-        value = soft_maximum(worths, temperature)[side.state] * side.alive
-        if self.psi.ndim == 3:
-            return deterministic_regret(side.features @ w, value, side.valid, self.gamma)
+    def _regret(self, segments: Segments, w: Tensor, temperature: float) -> Tensor:
+        worths = self._worths(w)
+        value = self._value(segments, worths, temperature)
+        if self.psi is None or self.psi.ndim == 3:
+            return deterministic_regret(segments.features @ w, value, segments.valid, self.gamma)
+        assert segments.state is not None
         q = soft_maximum(worths.unflatten(-1, (self.psi.shape[2], -1)), temperature)
-        return general_regret(value, q[side.state[:-1], side.action], side.valid)
+        return general_regret(value, q[segments.state[:-1], segments.action], segments.valid)
+
+    def _value(self, segments: Segments, worths: Tensor, temperature: float) -> Tensor:
+        assert segments.state is not None
+        return soft_maximum(worths, temperature)[segments.state] * segments.alive
 
     def _worths(self, w: Tensor) -> Tensor:
         """W . psi, [S, K] or [S, A * K]: of all that is known to be possible in each state."""
@@ -221,10 +212,10 @@ class RegretPreference(Reward):
             raise ValueError(f"{self.name}: regret needs successors; see parts.segment_regret.successor_set")
         return (self.psi @ w).movedim(0, -1).flatten(1)
 
-    def _sides(self, pairs: Pairs) -> list[Segments]:
-        """First and second segments. Raises ValueError if their lengths leave open what they are worth."""
+    def _both(self, pairs: Pairs) -> Segments:
+        """First segments, then second ones. Raises ValueError if their lengths leave open what they are worth."""
         first, second = (self._segments(side) for side in (pairs.first, pairs.second))
-        n, lengths = len(pairs.label), [side.valid.sum(0) for side in (first, second)]
+        n, lengths = len(pairs.label), (first.length, second.length)
         if not n == len(lengths[0]) == len(lengths[1]):
             raise ValueError(f"{self.name}: {n} labels need as many segments [T, B] on either side, got "
                              f"{len(lengths[0])} and {len(lengths[1])}")  # fmt: skip
@@ -233,7 +224,7 @@ class RegretPreference(Reward):
         if self.kind == "partial" and bool(unequal.any()):
             raise ValueError(f"{self.name}: the segments of {int(unequal.sum())} pairs are of unequal lengths, which "
                              "partial returns cannot compare unless the shorter one terminated: cut them")  # fmt: skip
-        return [first, second]
+        return first.beside(second)
 
     def _segments(self, rollout: Rollout) -> Segments:
         found = read_segments(rollout, self._features(rollout), self.name)
