@@ -121,7 +121,7 @@ def test_it_is_a_gymnasium_environment_and_told_what_was_paid():
             break
     assert [told[name] for name in FEATURES] == total.tolist()
     assert told["return"] == pytest.approx(float(total @ WEIGHTS))
-    assert env.render().shape == (48, 48, 3)
+    assert np.shape(env.render()) == (48, 48, 3)
 
 
 def test_a_board_too_small_is_refused():

@@ -186,12 +186,12 @@ def test_ties_are_kept_or_dropped_and_weights_count():
     mdp, f, _, psi = setting()
     a, b = walk(mdp, f, 60, seed=1), walk(mdp, f, 60, seed=2)
     label = torch.tensor([FIRST, SECOND, TIE] * 20)
-    kept, dropped, weighted = (
-        built(mdp, successors=psi, ties=ties, iterations=50).update(
-            Pairs(first=a, second=b, label=label, weight=weight)
-        )
-        for ties, weight in ((True, None), (False, None), (True, (label != TIE).float()))
-    )
+
+    def told(ties, weight=None):
+        pairs = Pairs(first=a, second=b, label=label, weight=weight)
+        return built(mdp, successors=psi, ties=ties, iterations=50).update(pairs)
+
+    kept, dropped, weighted = told(True), told(False), told(True, (label != TIE).float())
     assert kept["RegretPreference/pairs"] == 60
     assert dropped["RegretPreference/pairs"] == 40
     assert dropped == weighted
