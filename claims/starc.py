@@ -1,10 +1,11 @@
 """Claim of STARC: its distance tells how much is lost by optimising one reward for another, better than EPIC and DARD.
 
 (a) Random MDPs and rewards as in the authors' code (S = 16, A = 4, gamma 0.95): transition logits from N(0, 1), those
-    below 1 set to -20; rewards from N(0, 1), 0.2 of them sparse, 0.7 scaled, 0.3 shifted, half shaped. 100 MDPs x
-    4 pairs x 16 rewards on the way from the first to the second: 6400 distances from the first. Against each stands y,
-    the mean of both normalised regrets, (max J - J of the other's best policy) / (max J - min J), from exact best and
-    worst policies. Spearman's correlation of distance and y, for each canonicalisation with L2 norms.
+    below 1 set to -20; rewards from N(0, 1), 0.2 of them sparse, 0.7 scaled, 0.3 shifted, half shaped, and drawn again
+    where they order no policies (a regret is then 0 / 0). 300 MDPs x 4 pairs x 16 rewards on the way from the first to
+    the second: 19200 distances from the first. Against each stands y, the mean of both normalised regrets, (max J - J
+    of the other's best policy) / (max J - min J), from exact best and worst policies. Spearman's correlation of
+    distance and y, for each canonicalisation with L2 norms.
     The card: VAL above 0.90, at least 0.05 above EPIC and DARD and 0.2 above none, on each of 3 seeds. Its pilot on one
     seed: none 0.62, EPIC 0.83, DARD 0.84, VALPotential 0.84 and 0.93 with tau-weighted norms, VAL 0.94; expected is
     each within 0.05. The control without canonicalisation stays below 0.75, so y is not what any distance tells.
@@ -15,6 +16,12 @@
     the same (distance and effort; scaled; shaped; both) and three others (effort only, sparse, opposite): the largest
     sampled distance within the four lies below the smallest to the others, by a factor of at least 2. It stands for
     MuJoCo's Reacher, which the authors use.
+
+Revised once: a first run, seeds 0 to 2 and 100 MDPs, kept rewards that order no policies (sparse ones without any
+entry), with a regret of 0, and gave 0.902 [0.896, 0.908] for VAL and 0.046 [0.038, 0.060] from the card's 0.93 for
+VALPotential, weighted, in (a), which did not hold; all else did. The regret of such rewards is not defined, so they are
+drawn again, and there are more MDPs; bounds are as they were, seeds are others. Rewards that pay only where the chance
+is exp(-20) or so are kept, as in the authors' code: without them VAL would be 0.94, as in the card.
 
 Each bound must hold for the 95 % bootstrap interval over seeds, which with 3 seeds means for each of them.
 
@@ -42,7 +49,7 @@ from guerdon.parts.canonicalisation import DARD, EPIC, VAL, Identity, Minimal, N
 from guerdon.parts.tabular_mdp import TabularMDP, expected_reward, optimal_value, regret
 
 LONG = False
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)
 STEPS, GAMMA = 16, 0.95
 KINDS: dict[str, tuple[Any, Norm]] = {
     "none": (Identity(), Norm(2)),
@@ -94,6 +101,16 @@ def random_rewards(mdp: TabularMDP, n: int, g: torch.Generator) -> Tensor:
     return torch.where(chance(0.5), shaped(mdp, reward, potential), reward)
 
 
+def ordering_rewards(mdp: TabularMDP, n: int, g: torch.Generator) -> Tensor:
+    """The first n random rewards under which not all policies are equal."""
+    kept = torch.empty(0, *mdp.transition.shape, dtype=torch.float64)
+    while len(kept) < n:
+        reward = random_rewards(mdp, n, g)
+        spread = VAL()(mdp, reward).abs().amax((-3, -2, -1))
+        kept = torch.cat([kept, reward[spread > 1e-12 * reward.abs().amax((-3, -2, -1))]])
+    return kept[:n]
+
+
 def correlations(seed: int, states: int, mdps: int, pairs: int) -> dict[str, float]:
     """Spearman's and Pearson's correlation of each kind of distance with the mean regret."""
     g = torch.Generator().manual_seed(seed)
@@ -102,7 +119,7 @@ def correlations(seed: int, states: int, mdps: int, pairs: int) -> dict[str, flo
     way = (torch.arange(1, STEPS + 1, dtype=torch.float64) / STEPS)[:, None, None, None]
     for _ in range(mdps):
         mdp = random_mdp(states, 4, g)
-        first, second = (random_rewards(mdp, pairs, g)[:, None] for _ in range(2))
+        first, second = (ordering_rewards(mdp, pairs, g)[:, None] for _ in range(2))
         mixed = first + way * (second - first)
         first = first.expand_as(mixed)
         for kind, (form, norm) in KINDS.items():
@@ -177,7 +194,7 @@ def run(seed: int, toy: bool) -> dict[str, Any]:
     """All that is measured with one seed."""
     torch.set_num_threads(1)
     return {
-        "S = 16": correlations(seed, 16, 8 if toy else 100, 4),
+        "S = 16": correlations(seed, 16, 8 if toy else 300, 4),
         "S = 32": correlations(1000 + seed, 32, 4 if toy else 128, 4 if toy else 8),
         "invariance": invariance(seed, 3 if toy else 20),
         "arm": arm(seed, 1024 if toy else 4096),

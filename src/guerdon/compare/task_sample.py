@@ -49,8 +49,10 @@ def sampled_distances(
         steps: transitions of each estimate.
 
     Raises:
-        ValueError: a reward cannot score single steps of this task, or leaves some unscored.
+        ValueError: gamma is not in [0, 1); a reward cannot score single steps of this task, or leaves some unscored.
     """
+    if not 0 <= gamma < 1:
+        raise ValueError(f"gamma must be at least 0 and below 1, got {gamma}: values have no bound at 1")
     found, first = [], None
     for seed in seeds:
         play, spec = random_play(task, seed, steps, reads_captions(rewards))

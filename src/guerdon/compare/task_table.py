@@ -95,14 +95,14 @@ class TaskTable:
         return Steps(self.shown, s, a + first, t, extrinsic, self.terminal[t])
 
     def _numbered(self, reward: Tensor) -> Tensor:
+        if not bool(reward.isfinite().all()):
+            raise ValueError(f"the table of rewards is NaN or infinite at {int((~reward.isfinite()).sum())} places")
         shape = (self.numbers, self.mdp.shape[1])
         if tuple(reward.shape) == shape:
             reward = reward[..., None].expand(*shape, self.numbers)
         if tuple(reward.shape) != (*shape, self.numbers):
             wanted = f"[{shape[0]}, {shape[1]}, {shape[0]}] or [{shape[0]}, {shape[1]}]"
             raise ValueError(f"a table of rewards for this task must have shape {wanted}, got {list(reward.shape)}")
-        if not bool(reward.isfinite().all()):
-            raise ValueError(f"the table of rewards is NaN or infinite at {int((~reward.isfinite()).sum())} places")
         return reward
 
 
