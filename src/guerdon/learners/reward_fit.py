@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,7 @@ from guerdon.learners import checkpoint
 from guerdon.learners.folder import RunError, interrupts, whole_lines
 from guerdon.models.seeded import Trainer
 from guerdon.parts.pair_accuracy import accuracy, told_right
+from guerdon.parts.pair_batches import pair_batches
 from guerdon.parts.pair_loss import pair_loss
 from guerdon.parts.preference_strength import pair_scores
 from guerdon.types import Completions, Pairs, Reward
@@ -92,6 +93,7 @@ class RewardFit:
             raise ValueError(f"no schedule {schedule!r} with a warm-up of {warmup}: constant, linear, cosine; 0..1")
         self.reward, self.train, self.held, self.batch_size, self.seed = reward, train, held, batch_size, seed
         self.schedule, self.warmup, self.steps = schedule, warmup, 0
+        self.batches: Iterator[Pairs] | None = None  # of the epoch under way
         self.an_epoch = math.ceil(len(train.label) / batch_size)
         self.total = self.an_epoch * epochs
         self.optimisers = [m.optimiser for m in reward.modules() if isinstance(m, Trainer)]
@@ -108,13 +110,14 @@ class RewardFit:
     def step(self) -> dict[str, float]:
         """One step; what the reward logs of it."""
         epoch, place = divmod(self.steps, self.an_epoch)
-        order = torch.randperm(
-            len(self.train.label), generator=torch.Generator().manual_seed((self.seed << 20) + epoch)
-        )
+        if self.batches is None or not place:
+            generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
+            order = torch.randperm(len(self.train.label), generator=generator)
+            self.batches = pair_batches(self.train, order.split(self.batch_size)[place:])
         for optimiser, rates in zip(self.optimisers, self.rates, strict=True):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * self.factor(self.steps)
-        logs = self.reward.update(self.train.rows(order[place * self.batch_size : (place + 1) * self.batch_size]))
+        logs = self.reward.update(next(self.batches))
         self.steps += 1
         return {name.partition("/")[2] or name: value for name, value in logs.items()}
 
@@ -135,7 +138,7 @@ class RewardFit:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.reward.load_state_dict(state["reward"])
-        self.steps = state["steps"]
+        self.steps, self.batches = state["steps"], None
 
 
 def run(
