@@ -171,3 +171,23 @@ def test_rows_of_pairs_of_any_kind(index) -> None:
             assert list(pairs.second if side is texts else pairs.second.text) == [texts[i] for i in at]
     weighted = Pairs(first=texts, second=texts, label=label, weight=torch.tensor([1.0, 2.0, 3.0])).rows(index)
     assert weighted.weight.tolist() == [i + 1.0 for i in at]
+
+
+def test_many_picks_are_the_rows_of_each_and_draw_as_they_go() -> None:
+    empty = torch.zeros(5, 0, dtype=torch.long)
+    written = Completions(
+        prompt=["?"] * 5, text=list("abcde"), ids=empty, mask=empty.bool(), columns={"x": [1, 2, 3, 4, 5]}
+    )
+    pairs = Pairs(first=written, second=list("vwxyz"), label=torch.zeros(5, dtype=torch.long))
+    drawn = []
+
+    def indices():
+        for index in ([4, 0], torch.tensor([True, False, True, False, False]), slice(1, 2)):
+            drawn.append(index)
+            yield index
+
+    found = []
+    for picked in pairs.picks(indices()):
+        found.append(("".join(picked.first.text), "".join(picked.second), picked.first.columns["x"], len(drawn)))
+    assert found == [("ea", "zv", [5, 1], 1), ("ac", "vx", [1, 3], 2), ("b", "w", [2], 3)]
+    assert list(pairs.picks([])) == []

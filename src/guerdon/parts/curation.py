@@ -43,7 +43,7 @@ def retrieval_budget(probability: Tensor, *, k_max: int = 8, tolerance: float = 
 def retrieve(query: Tensor, pool: Tensor, budget: Tensor) -> Tensor:
     """[n] rows of `pool`: the budget[i] most similar to query i by cosine, for all i, each row once.
 
-    In the order in which the queries find them; of equally similar ones the earlier row. Few rows give few neighbours.
+    In the order in which the queries find them, the most similar first. Few rows give few neighbours.
 
     Args:
         query: [G, E].
@@ -61,17 +61,23 @@ def retrieve(query: Tensor, pool: Tensor, budget: Tensor) -> Tensor:
     if not bool(query.isfinite().all()) or not bool(pool.isfinite().all()):
         raise ValueError("an embedding holds NaN or infinity")
     found, pool = [], F.normalize(pool, dim=1)
-    at_once = max(1, 2**22 // max(len(pool), 1))  # queries, so that a table of similarities stays small
+    at_once = max(1, 2**24 // max(len(pool), 1))  # queries, so that a table of similarities stays small
     for rows, k in zip(F.normalize(query, dim=1).split(at_once), budget.split(at_once), strict=True):
-        order = (rows @ pool.T).sort(dim=1, descending=True, stable=True).indices[:, : max(int(k.max()), 0)]
+        order = _nearest(rows, pool, max(int(k.max()), 0))
         found.append(order[torch.arange(order.shape[1], device=k.device) < k[:, None]])
     return torch.tensor(list(dict.fromkeys(torch.cat(found).tolist())), dtype=torch.long)
 
 
 def nearest(query: Tensor, examples: Tensor, count: int) -> Tensor:
     """[n, up to `count`] rows of `examples` [G, E], the most similar to each query [n, E] by cosine first."""
-    cosine = F.normalize(query, dim=1) @ F.normalize(examples, dim=1).T
-    return cosine.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    return _nearest(F.normalize(query, dim=1), F.normalize(examples, dim=1), count)
+
+
+def _nearest(query: Tensor, pool: Tensor, count: int) -> Tensor:
+    """Those with the largest inner product, the largest first; equal ones by row."""
+    similarity = query @ pool.T
+    rows = similarity.topk(min(count, len(pool)), dim=1).indices.sort(dim=1).values
+    return rows.gather(1, similarity.gather(1, rows).argsort(dim=1, descending=True, stable=True))
 
 
 def majority(votes: Tensor) -> Tensor:

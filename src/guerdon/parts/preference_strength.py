@@ -44,7 +44,7 @@ def pair_scores(models: Sequence[Reward], pairs: Pairs, *, batch: int = 256) -> 
 
     found = [
         torch.stack([torch.stack([worth(m, side) for side in (part.first, part.second)], -1) for m in models])
-        for part in (pairs.rows(at) for at in torch.arange(len(pairs.label)).split(batch))
+        for part in pairs.picks(torch.arange(len(pairs.label)).split(batch))
     ]
     return torch.cat(found, 1)
 

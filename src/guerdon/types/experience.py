@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
 from typing import Annotated, Any
 
 import torch
@@ -146,15 +147,21 @@ class Completions:
 
     def rows(self, index: Any) -> Completions:
         """The completions that `index` (a tensor of integers or booleans, a list or a slice) picks, in its order."""
-        chosen = torch.arange(len(self.text))[index].tolist()
-        at = torch.tensor(chosen, dtype=torch.long, device=self.ids.device)
+        return next(self.picks([index]))
+
+    def picks(self, indices: Iterable[Any]) -> Iterator[Completions]:
+        """`rows` of each index; for many of them, as all texts are read once and not anew for each."""
         names = ("ids", "mask", "group", "step", "log_prob", "prompt_ids", "prompt_mask")
-        tensors: dict[str, Any] = {n: None if (v := getattr(self, n)) is None else v[at] for n in names}
-        columns = None if self.columns is None else {k: [v[i] for i in chosen] for k, v in self.columns.items()}
-        prompt, text = list(self.prompt), list(self.text)  # once: each look at the field makes the list anew
-        return Completions(
-            prompt=[prompt[i] for i in chosen], text=[text[i] for i in chosen], columns=columns, **tensors
-        )
+        tensors: dict[str, Any] = {n: getattr(self, n) for n in names}
+        prompt, text, columns = list(self.prompt), list(self.text), self.columns  # each look makes the list anew
+        for index in indices:
+            chosen = torch.arange(len(text))[index.cpu() if isinstance(index, Tensor) else index].tolist()
+            at = torch.tensor(chosen, dtype=torch.long, device=tensors["ids"].device)
+            picked: dict[str, Any] = {n: None if v is None else v[at] for n, v in tensors.items()}
+            kept = None if columns is None else {k: [v[i] for i in chosen] for k, v in columns.items()}
+            yield Completions(
+                prompt=[prompt[i] for i in chosen], text=[text[i] for i in chosen], columns=kept, **picked
+            )
 
 
 def _last_of_runs(mask: Tensor, run: Tensor) -> Tensor:
@@ -184,20 +191,28 @@ class Pairs:
 
     def rows(self, index: Any) -> Pairs:
         """The pairs that `index` (a tensor of integers or booleans, a list or a slice) picks, in its order."""
-        at = torch.arange(len(self.label))[index.cpu() if isinstance(index, Tensor) else index]
-        chosen: list[int] = at.tolist()
+        return next(self.picks([index]))
 
-        def pick(side: Any) -> Any:
-            if isinstance(side, Rollout):
-                return side.columns(at.to(side.extrinsic.device))
-            return side.rows(at) if isinstance(side, Completions) else [side[i] for i in chosen]
+    def picks(self, indices: Iterable[Any]) -> Iterator[Pairs]:
+        """`rows` of each index; for many of them, as all texts are read once and not anew for each."""
+        places = torch.arange(len(self.label))
+        rows = (places[index.cpu() if isinstance(index, Tensor) else index] for index in indices)
+        for_first, for_second, for_rest = tee(rows, 3)
+        firsts, seconds = _picked(self.first, for_first), _picked(self.second, for_second)
+        for at, first, second in zip(for_rest, firsts, seconds, strict=True):
+            chosen, on = at.tolist(), at.to(self.label.device)
+            columns = None if self.columns is None else {k: [v[i] for i in chosen] for k, v in self.columns.items()}
+            weight = None if self.weight is None else self.weight[on]
+            yield Pairs(first=first, second=second, label=self.label[on], weight=weight, columns=columns)
 
-        columns = None if self.columns is None else {k: [v[i] for i in chosen] for k, v in self.columns.items()}
-        on = at.to(self.label.device)
-        weight = None if self.weight is None else self.weight[on]
-        return Pairs(
-            first=pick(self.first), second=pick(self.second), label=self.label[on], weight=weight, columns=columns
-        )
+
+def _picked(side: Any, rows: Iterable[Tensor]) -> Iterator[Any]:
+    """Those rows of one side of pairs, index by index."""
+    if isinstance(side, Completions):
+        return side.picks(rows)
+    if isinstance(side, Rollout):
+        return (side.columns(at.to(side.extrinsic.device)) for at in rows)
+    return ([side[i] for i in at.tolist()] for at in rows)
 
 
 @tensorclass

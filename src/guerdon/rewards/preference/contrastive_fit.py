@@ -74,8 +74,7 @@ def contrastive_fit(
         return swav(one, other, centres, temperature=tau).mean()
 
     seen = []
-    for rows in reward.trainer.batches(len(pairs.label), reward.batch_size, epochs=reward.epochs):
-        batch = pairs.rows(rows)
+    for batch in pairs.picks(reward.trainer.batches(len(pairs.label), reward.batch_size, epochs=reward.epochs)):
         columns = batch.columns or {}
         margin, alpha = (torch.tensor(columns.get(name, [0.0])).to(place) for name in ("margin", "alpha"))
         label = batch.label.to(place.device)

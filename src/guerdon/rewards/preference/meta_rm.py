@@ -59,9 +59,9 @@ def meta_fit(
         return difference(_answers(reward, answers.rows(at.flatten())).view(at.shape))
 
     seen = []
-    for labelled in learner.trainer.batches(len(pairs.label), learner.batch_size, epochs=learner.epochs):
+    order = learner.trainer.batches(len(pairs.label), learner.batch_size, epochs=learner.epochs)
+    for batch in pairs.picks(order):
         some = rows[torch.randperm(len(rows), generator=learner.trainer.rng)[:prompts]]
-        batch = pairs.rows(labelled)
         seen.append(
             meta_step(
                 reward,
