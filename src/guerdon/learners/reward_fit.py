@@ -16,7 +16,6 @@ from guerdon.learners import checkpoint
 from guerdon.learners.folder import RunError, interrupts, whole_lines
 from guerdon.models.seeded import Trainer
 from guerdon.parts.pair_accuracy import accuracy, told_right
-from guerdon.parts.pair_batches import pair_batches
 from guerdon.parts.pair_loss import pair_loss
 from guerdon.parts.preference_strength import pair_scores
 from guerdon.types import Completions, Pairs, Reward
@@ -113,7 +112,7 @@ class RewardFit:
         if self.batches is None or not place:
             generator = torch.Generator().manual_seed((self.seed << 20) + epoch)
             order = torch.randperm(len(self.train.label), generator=generator)
-            self.batches = pair_batches(self.train, order.split(self.batch_size)[place:])
+            self.batches = self.train.picks(order.split(self.batch_size)[place:])
         for optimiser, rates in zip(self.optimisers, self.rates, strict=True):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * self.factor(self.steps)
