@@ -118,6 +118,7 @@ def test_a_task_without_a_table(capsys, tmp_path):
         (["{w}/a.npy", "{w}/odd.npy", "--task", "{w}/world.npz"], "got [1, 2]"),
         (["{w}/a.npy", "Extrinsic()", "--task", "{w}/world.npz"], "no observations"),
         (["{w}/a.npy", "{w}/none.npy", "--task", "{w}/world.npz"], "none.npy"),
+        (["Extrinsic()", "RND()", "--task", "DeepSea", "--option", "sise=4"], "no option 'sise'"),
         (["{w}/a.npy", "{w}/a.npy", "--task", "{w}/none.npz"], "none.npz"),
     ],
 )

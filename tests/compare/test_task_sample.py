@@ -1,3 +1,5 @@
+import functools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import torch
 from gymnasium import spaces
 from tensordict import TensorDict
 
+from guerdon import tasks
 from guerdon.compare.linear_policies import LinearPolicy, found_by_play
 from guerdon.compare.starc import Cosines
 from guerdon.compare.task_sample import random_play, sampled_difference, sampled_distances
@@ -36,6 +39,7 @@ class Line(gym.Env):
 
 gym.register("SampleLine-v0", entry_point=Line, max_episode_steps=16)
 gym.register("SampleLineBox-v0", entry_point=Line, kwargs={"discrete": False}, max_episode_steps=16)
+LINE = functools.partial(tasks.make, "SampleLine-v0")
 
 
 class Shaped(Reward):
@@ -66,7 +70,7 @@ class Wrong(Reward):
 def found():
     rewards = [Extrinsic(), Shaped(k=3.0), Right(), -1.0 * Extrinsic(), 0.0 * Extrinsic()]
     names = ["near", "shaped", "right", "far", "zero"]
-    return sampled_distances(rewards, names, "SampleLine-v0", gamma=GAMMA, seeds=range(3), steps=1024)
+    return sampled_distances(rewards, names, LINE, gamma=GAMMA, seeds=range(3), steps=1024)
 
 
 def test_distances(found):
@@ -84,7 +88,7 @@ def test_distances(found):
 
 def test_words(found):
     def say(i, j):
-        return sampled_difference(found, i, j, ("A", "B"), "SampleLine-v0", 5)
+        return sampled_difference(found, i, j, ("A", "B"), LINE, 5)
 
     alike = say(0, 1)
     assert alike.kind == "scale and shaping"
@@ -104,11 +108,11 @@ def test_words(found):
 def test_no_witness_is_made_up(found):
     """Two rewards of the same order: no pair of policies is told apart both ways."""
     rewards = [found.rewards[0], found.rewards[1]]
-    assert found_by_play(found.policies, found.names, rewards, "SampleLine-v0", GAMMA, 0) is None
+    assert found_by_play(found.policies, found.names, rewards, LINE, GAMMA, 0) is None
 
 
 def test_boxes_of_actions():
-    task, rewards = "SampleLineBox-v0", [Extrinsic(), Right()]
+    task, rewards = functools.partial(tasks.make, "SampleLineBox-v0"), [Extrinsic(), Right()]
     found = sampled_distances(rewards, ["near", "right"], task, gamma=GAMMA, seeds=[0], steps=256)
     assert found.distance.low is None
     assert len(found.policies) == 8
@@ -119,12 +123,12 @@ def test_boxes_of_actions():
 
 def test_unscored_steps_are_refused():
     with pytest.raises(ValueError, match="Wrong leaves 256 of 256"):
-        sampled_distances([Extrinsic(), Wrong()], ["a", "b"], "SampleLine-v0", gamma=GAMMA, seeds=[0], steps=272)
+        sampled_distances([Extrinsic(), Wrong()], ["a", "b"], LINE, gamma=GAMMA, seeds=[0], steps=272)
 
 
 def test_resets_are_no_transitions():
     """16 steps and one that resets: 8 games of 34 steps are 32 transitions each."""
-    play, spec = random_play("SampleLine-v0", 0, 8 * 34, False)
+    play, spec = random_play(LINE, 0, 8 * 34, False)
     assert play.shape == (1, 8 * 32)
     assert play.valid.all()
     x = play.obs["obs"][..., 0]

@@ -79,6 +79,13 @@ def test_too_many_states():
     assert tabulate("DeepSea", 0.9, limit=56).mdp.shape == (56, 2)
 
 
+def test_options_of_the_task():
+    assert tabulate("DeepSea", 0.9, size=4).mdp.shape == (11, 2)
+    assert tabulate("FrozenLake-v1", 0.9, map_name="8x8", is_slippery=False).mdp.shape == (64, 4)
+    with pytest.raises(ValueError, match="no option 'sise'; there is size"):
+        tabulate("DeepSea", 0.9, sise=4)
+
+
 def test_deep_sea_is_solved():
     """The best return is 0.99 without discount: N steps to the right, each 0.01 / N, and 1 at the end."""
     table = tabulate("DeepSea", 1 - 1e-9)

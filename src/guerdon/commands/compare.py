@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -24,6 +25,7 @@ def compare(
     rewards: Annotated[list[str], tyro.conf.Positional],
     *,
     task: str,
+    option: tuple[str, ...] = (),
     metric: Literal["starc", "epic", "dard"] = "starc",
     gamma: float | None = None,
     seeds: int = 5,
@@ -53,6 +55,7 @@ def compare(
     Args:
         rewards: two or more expressions, as for train, or .npy files.
         task: a task's name, or an .npz file.
+        option: the task's own, as key=value, such as size=20.
         metric: starc looks at possible transitions; epic and dard, for comparison with other work, also at impossible
             ones, and only where the task fits in a table.
         gamma: the discount; by default 0.99, or the .npz file's own.
@@ -65,8 +68,10 @@ def compare(
     import numpy as np
     import torch
 
+    from guerdon import tasks
     from guerdon.compare.task_table import read_table, tabulate
     from guerdon.expression import parse_reward
+    from guerdon.learners.spell import literals
 
     if len(rewards) < 2:
         raise ValueError('compare needs at least two rewards, such as guerdon compare "Extrinsic()" "RND()" --task ...')
@@ -83,9 +88,9 @@ def compare(
         def told(what: str, share: float) -> None:
             bar.update(doing, description=what, completed=share)
 
-        discount = 0.99 if gamma is None else gamma
+        options, discount = literals(option), 0.99 if gamma is None else gamma
         own = task.endswith(".npz")
-        table = read_table(Path(task), gamma) if own else tabulate(task, discount, limit=states)
+        table = read_table(Path(task), gamma) if own else tabulate(task, discount, limit=states, **options)
         if not isinstance(table, str):
             how = f"exact: {table.source}, {table.mdp.shape[0]} states, {table.mdp.shape[1]} actions"
             distance, differs = _exact(table, made, metric, names, told)
@@ -94,7 +99,9 @@ def compare(
             raise ValueError(f"{which} needs a task that fits in a table, and {task} does not: {table}")
         else:
             how = f"sampled, since {table}"
-            distance, differs = _sampled(made, names, task, discount, seeds, steps, told)
+            distance, differs = _sampled(
+                made, names, functools.partial(tasks.make, task, **options), discount, seeds, steps, told
+            )
     _show(console, names, distance, differs, f"{task}: {how}")
     if json_file is not None:
         _write(json_file, {"task": task, "how": how, "rewards": names, **_data(distance), "pairs": [
@@ -128,15 +135,15 @@ def _exact(table: Any, made: list[Any], metric: str, names: list[str], told: Any
 
 
 def _sampled(
-    made: list[Any], names: list[str], task: str, gamma: float, seeds: int, steps: int, told: Any
+    made: list[Any], names: list[str], make: Any, gamma: float, seeds: int, steps: int, told: Any
 ) -> tuple[Distance, Differences]:
     """The same from random play."""
     from guerdon.compare.task_sample import sampled_difference, sampled_distances
 
     told("random play", 0.1)
-    found = sampled_distances(made, names, task, gamma=gamma, seeds=range(seeds), steps=steps)
+    found = sampled_distances(made, names, make, gamma=gamma, seeds=range(seeds), steps=steps)
     return found.distance, _pairs(
-        names, told, lambda i, j, called: sampled_difference(found, i, j, called, task, seeds)
+        names, told, lambda i, j, called: sampled_difference(found, i, j, called, make, seeds)
     )
 
 

@@ -96,10 +96,11 @@ def _alike(table: TaskTable, rest: Tensor, ratio: float, largest: float, names: 
     mdp, (s, _, t) = table.mdp, table.steps.T
     potential = -policy_value(mdp, table.mean(rest), uniform(mdp))
     left = (rest - mdp.gamma * potential[t] + potential[s]).abs().max()
-    levels = f"potential from {potential.min():.4g} to {potential.max():.4g}"
+    shown = torch.where(potential.abs() <= SAME * potential.abs().max(), 0.0, potential)
+    levels = f"potential from {shown.min():.4g} to {shown.max():.4g}"
     what = f"shaping ({levels})" if float(left) <= SAME * largest else f"shaping ({levels}) and s'-redistribution"
     kind = "scale and shaping" if times else "shaping"
-    return Difference(kind, f"{b} is {times}{a} with {what}: both order all policies alike", ratio)
+    return Difference(kind, f"{b} is {times}{a} plus {what}: both order all policies alike", ratio)
 
 
 def witness(table: TaskTable, both: Tensor, best: Tensor, names: tuple[str, str]) -> Witness | None:

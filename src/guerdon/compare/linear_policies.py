@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from gymnasium import spaces
 from tensordict import TensorDict
 from torch import Tensor
 
-from guerdon import tasks
 from guerdon.compare.difference import Witness
 from guerdon.compare.starc import Cosines
-from guerdon.types import Reward, Rollout, Spec
+from guerdon.types import Reward, Rollout, Spec, VectorTask
 
+MakeTask = Callable[..., VectorTask]
+"""Makes a task's games, as `guerdon.tasks.make` does when it knows the name."""
 RANDOM, EPISODES, LONGEST = 8, 8, 300
 """Policies drawn at random, episodes of each policy, and steps of an episode."""
 
@@ -73,11 +74,16 @@ def policies_of(
 
 
 def _returns(
-    policies: Sequence[LinearPolicy], rewards: Sequence[Reward], task: str, gamma: float, seed: int, episodes: int
+    policies: Sequence[LinearPolicy],
+    rewards: Sequence[Reward],
+    make: MakeTask,
+    gamma: float,
+    seed: int,
+    episodes: int,
 ) -> Tensor:
     """[R, P, episodes]: discounted returns, by reward, of each policy's episodes, all played side by side."""
     count = len(policies) * episodes
-    games = tasks.make(task, num_envs=count, workers=0, groups=1, captions=reads_captions(rewards))
+    games = make(num_envs=count, workers=0, groups=1, captions=reads_captions(rewards))
     try:
         games.reset(seed=seed)
         step = games.recv(0)
@@ -127,12 +133,12 @@ def found_by_play(
     policies: Sequence[LinearPolicy],
     names: Sequence[str],
     rewards: Sequence[Reward],
-    task: str,
+    make: MakeTask,
     gamma: float,
     seed: int,
 ) -> Witness | None:
     """Two policies that two rewards order differently: picked by 8 episodes each, confirmed on 32 others (95 %)."""
-    returns = _returns(policies, rewards, task, gamma, seed + 1, EPISODES)
+    returns = _returns(policies, rewards, make, gamma, seed + 1, EPISODES)
     mean, error = returns.mean(2).T, returns.std(2).T.clamp(min=1e-12) / EPISODES**0.5  # [P, 2]
 
     def lead(p: int, q: int) -> float:
@@ -141,7 +147,7 @@ def found_by_play(
         return float(min(z[0], -z[1]))
 
     p, q = max(itertools.permutations(range(len(mean)), 2), key=lambda pair: lead(*pair))
-    again = _returns([policies[p], policies[q]], rewards, task, gamma, seed + 1000, 4 * EPISODES)
+    again = _returns([policies[p], policies[q]], rewards, make, gamma, seed + 1000, 4 * EPISODES)
     gap = again[:, 0].mean(1) - again[:, 1].mean(1)
     reach = 2 * ((again[:, 0].var(1) + again[:, 1].var(1)) / (4 * EPISODES)).sqrt()
     if not (gap[0] > reach[0] and gap[1] < -reach[1]):

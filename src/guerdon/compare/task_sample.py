@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from guerdon import tasks
 from guerdon.compare.difference import Difference
 from guerdon.compare.distance import Distance, between, interval, without_rounding
-from guerdon.compare.linear_policies import LinearPolicy, flat, found_by_play, policies_of, reads_captions
+from guerdon.compare.linear_policies import LinearPolicy, MakeTask, flat, found_by_play, policies_of, reads_captions
 from guerdon.compare.starc import Cosines, fit_value
 from guerdon.compare.transition_pay import built, scored, side_by_side
 from guerdon.tasks.random_play import random_rollouts
@@ -34,7 +33,13 @@ class TaskSample:
 
 
 def sampled_distances(
-    rewards: Sequence[Reward], names: Sequence[str], task: str, *, gamma: float, seeds: Sequence[int], steps: int
+    rewards: Sequence[Reward],
+    names: Sequence[str],
+    make: MakeTask,
+    *,
+    gamma: float,
+    seeds: Sequence[int],
+    steps: int,
 ) -> TaskSample:
     """STARC distances [N, N] on the transitions of random play, each alike, with V fitted on the same play.
 
@@ -43,7 +48,7 @@ def sampled_distances(
     Args:
         rewards: not built yet; each is built anew for each seed, and seeded by it.
         names: of the rewards.
-        task: its name.
+        make: makes the task's games.
         gamma: discount.
         seeds: of the games; one estimate each.
         steps: transitions of each estimate.
@@ -55,7 +60,7 @@ def sampled_distances(
         raise ValueError(f"gamma must be at least 0 and below 1, got {gamma}: values have no bound at 1")
     found, first = [], None
     for seed in seeds:
-        play, spec = random_play(task, seed, steps, reads_captions(rewards))
+        play, spec = random_play(make, seed, steps, reads_captions(rewards))
         made = [built(reward, spec, seed) for reward in rewards]
         with torch.no_grad():
             paid = torch.stack([scored(r.evaluate(play).value[0], r) for r in made])
@@ -76,7 +81,9 @@ def sampled_distances(
     return TaskSample(distance, *first)
 
 
-def sampled_difference(found: TaskSample, i: int, j: int, names: tuple[str, str], task: str, seed: int) -> Difference:
+def sampled_difference(
+    found: TaskSample, i: int, j: int, names: tuple[str, str], make: MakeTask, seed: int
+) -> Difference:
     """What rewards i and j differ in, as far as samples tell; policies are played for a witness of another order."""
     d, (a, b) = found.distance, names
     raw = float(d.raw[i, j])
@@ -92,15 +99,15 @@ def sampled_difference(found: TaskSample, i: int, j: int, names: tuple[str, str]
     if low >= FAR:
         kind, words = "opposite", f"{b} prefers whatever {a} does not{said}"
     rewards = [found.rewards[i], found.rewards[j]]
-    seen = found_by_play(found.policies, found.names, rewards, task, d.gamma, seed)
+    seen = found_by_play(found.policies, found.names, rewards, make, d.gamma, seed)
     if seen is None:
         words += f"; of {len(found.policies)} policies that were played no two show it beyond chance"
     return Difference(kind, words, None, None, seen)
 
 
-def random_play(task: str, seed: int, steps: int, captions: bool) -> tuple[Rollout, Spec]:
+def random_play(make: MakeTask, seed: int, steps: int, captions: bool) -> tuple[Rollout, Spec]:
     """Random play of so many steps, less those that only reset a game, side by side, T = 1; and the spec."""
-    games = tasks.make(task, num_envs=GAMES, workers=0, groups=1, captions=captions)
+    games = make(num_envs=GAMES, workers=0, groups=1, captions=captions)
     try:
         rollout = next(random_rollouts(games, -(-steps // GAMES), seed=seed))
         spec = Spec(games.single_observation_space, games.single_action_space, games.captions, GAMES)

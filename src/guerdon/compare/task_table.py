@@ -138,13 +138,13 @@ def read_table(path: Path, gamma: float | None = None) -> TaskTable:
     )  # fmt: skip
 
 
-def tabulate(task: str, gamma: float, *, limit: int = LIMIT, seed: int = 0) -> TaskTable | str:
-    """The task as a table, or, as a text, why it has none: too large, not deterministic, not discrete."""
+def tabulate(task: str, gamma: float, *, limit: int = LIMIT, seed: int = 0, **options: Any) -> TaskTable | str:
+    """The task with its `options` as a table, or, as a text, why it has none: too large, not deterministic, ..."""
     short = task.removeprefix("guerdon/").removesuffix("-v0")
     if short in tasks.ARRAYS:
-        game: Any = GymnasiumGame(lambda: ArrayEnv(tasks.arrays(short)))
+        game: Any = GymnasiumGame(lambda: ArrayEnv(tasks.arrays(short, **options)))
     else:
-        game = tasks.game(task)
+        game = tasks.game(task, **options)
     try:
         if not isinstance(game, GymnasiumGame) or not isinstance(game.action_space, spaces.Discrete):
             return "its actions are not few and discrete, or its world is too large"
