@@ -103,7 +103,7 @@ def read_pairs(
     if report.bad and bad == "raise":
         raise ValueError(
             f"{len(report.bad)} bad lines: {_some(report.bad)}. Mend them, or leave them out with bad='skip' "
-            f"({len(rows)} others are good)"
+            f"(--bad skip of a command); {len(rows)} others are good"
         )
     rows = _find_repeats(rows, report, repeats)
     report.rows = len(rows)
