@@ -11,6 +11,7 @@ from guerdon.parts.curation import (
     doubtful,
     flipped,
     majority,
+    nearest,
     retrieval_budget,
     retrieve,
     treated,
@@ -70,6 +71,12 @@ def test_each_query_gets_its_nearest(queries, pool, seed):
     cosine = torch.nn.functional.cosine_similarity(q[:, None], p[None], dim=-1)
     wanted = {j for i in range(queries) for j in cosine[i].argsort(descending=True)[: k[i]].tolist()}
     assert set(found.tolist()) == wanted
+
+
+def test_the_nearest_examples_come_in_order_and_equal_ones_by_row():
+    assert nearest(torch.tensor([[1.0, 0.0], [0.0, 3.0]]), POOL, 3).tolist() == [[0, 4, 1], [2, 1, 0]]
+    assert nearest(POOL, POOL[:1], 4).tolist() == [[0]] * 5
+    assert nearest(POOL, POOL, 0).shape == (5, 0)
 
 
 def test_retrieval_refuses_other_shapes_and_nan():

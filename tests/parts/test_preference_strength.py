@@ -1,12 +1,20 @@
 import math
 
 import pytest
+import samples
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guerdon.parts.preference_strength import preference_strength, strongest, treat, weakest
-from guerdon.types import FIRST, SECOND, TIE
+from guerdon.parts.preference_strength import (
+    chosen_lead,
+    pair_scores,
+    preference_strength,
+    strongest,
+    treat,
+    weakest,
+)
+from guerdon.types import FIRST, SECOND, TIE, Completions, Pairs, Reward
 
 MU = torch.tensor([0.5, -1.0, 2.0, -0.2, 0.0])
 
@@ -100,3 +108,27 @@ def test_ties_have_no_margin_and_masks_are_checked():
         treat(MU, drop=torch.ones(4).bool())
     with pytest.raises(ValueError, match="chance that a label is wrong"):
         treat(MU, alpha=0.6)
+
+
+class ByStep(Reward):
+    """1 a step, or 1 a token; NaN where a step is not valid."""
+
+    def score(self, experience, **needed):
+        if isinstance(experience, Completions):
+            return experience.mask.float()
+        return torch.where(experience.valid.bool(), 1.0, math.nan)
+
+
+def test_scores_of_segments_and_tokens_are_sums():
+    first, second = samples.rollout(num_envs=3), samples.rollout(num_envs=3, seed=1)
+    first.valid[:5, 0] = False
+    pairs = Pairs(first=first, second=second, label=torch.tensor([FIRST, SECOND, TIE]))
+    scores = pair_scores([ByStep(), ByStep()], pairs, batch=2)
+    assert scores.shape == (2, 3, 2)
+    assert scores[0, :, 0].tolist() == first.valid.sum(0).tolist()
+    assert scores[1, :, 1].tolist() == second.valid.sum(0).tolist()
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    written = Completions(prompt=["?"] * 2, text=["a", "b"], ids=mask.long(), mask=mask)
+    pairs = Pairs(first=written, second=written.rows([1, 0]), label=torch.tensor([FIRST, SECOND]))
+    assert pair_scores([ByStep()], pairs).tolist() == [[[2.0, 1.0], [1.0, 2.0]]]
+    assert chosen_lead(pair_scores([ByStep()], pairs)[0], pairs.label).tolist() == [1.0, 1.0]
