@@ -15,6 +15,8 @@ from guerdon.types import Completions, Rollout
 
 Kind = Literal["set", "concatenated"]
 Scale = Literal["none", "max", "std", "spo"]
+AT_ONCE = 2**16
+"""Comparisons that go through the network together: 64 MB at 256 units."""
 
 
 class Seen(NamedTuple):
@@ -100,7 +102,8 @@ class LatentReward(nn.Module):
         if self.scale == "none":
             return self._plain(x, z)
         if self.scale == "spo":
-            parts = [self._better(part, z).sigmoid().mean(-1) for part in x.split(64)]
+            at_once = max(1, AT_ONCE // (len(z) * len(self.reference)))
+            parts = [self._better(part, z).sigmoid().mean(-1) for part in x.split(at_once)]
             return torch.cat(parts, 1) if parts else x.new_zeros(len(z), 0)
         known = self._plain(self.reference, z)
         over = known.abs().amax(1, keepdim=True) if self.scale == "max" else known.std(1, keepdim=True)
