@@ -3,9 +3,10 @@
 Two sets: domain-rm's summaries (800 pairs to learn from, 140 held out; without the reviews, which would take hours on a
 processor) and GSM8K's worked solutions against copies in which one result is wrong, wherever it stands from there on,
 and so is the answer (500 problems, 200 others held out; what else follows from the result is not computed anew, and the
-two texts are about equally long). Two frozen encoders: all-MiniLM-L6-v2 (`Embeddings`) and SmolLM2-135M-Instruct's state at the last token (`Transformer`, bfloat16).
-A linear head is fitted to each as `guerdon fit` does by default. Then each is examined on all five subsets of LLMBar,
-which it has not seen: accuracy with a 95 % interval over pairs, and by which answer is longer.
+two texts are about equally long). Two frozen encoders: all-MiniLM-L6-v2 (`Embeddings`) and SmolLM2-135M-Instruct's
+state at the last token (`Transformer`, bfloat16). A linear head is fitted to each as `guerdon fit` does by default.
+Then each is examined on all five subsets of LLMBar, which it has not seen: accuracy with a 95 % interval over pairs,
+and by which answer is longer.
 
 Stated before the run: each is above chance on its own held-out pairs (the interval is over pairs; one seed). Of LLMBar
 nothing is expected: its adversarial subsets were made to mislead, and such small models may well be below chance there.
