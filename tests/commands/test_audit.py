@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -286,6 +287,16 @@ def test_scores_of_another_model_are_not_mixed(suite, tmp_path, capsys):
 def test_misspelt_models_are_helped(suite, capsys, monkeypatch, model, said):
     monkeypatch.chdir(ROOT)
     assert said in error(capsys, model, "--suite", suite)
+
+
+def test_a_server_that_is_not_there_or_wants_a_token_is_told_at_once(suite, capsys, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert "cannot be reached" in error(capsys, url, "--suite", suite)
+    with RewardProcess("ShortPenalty()", "--token-env", "SECRET", env={"SECRET": "right"}) as server:
+        monkeypatch.setenv("MINE", "wrong")
+        assert "401" in error(capsys, server.url, "--suite", suite, "--token-env", "MINE")
 
 
 def test_questions_are_needed_and_not_twice(capsys, suite):

@@ -146,6 +146,11 @@ def _score(
         return ask_judge(parse_judge(model), suite.questions, setting["judge_mode"], kept, told, seed=setting["seed"])
     if kind == "server":
         function = RewardClient(url=model, token_env=setting["token_env"], retries=4)
+        first = suite.questions[0]
+        function.score_now(
+            [{"prompt": first.prompt, "completion": first.answers[0]}]
+        )  # says at once if nobody is there
+        options["alone"] = False
     elif kind == "folder":
         from guerdon.models import reward_folder
         from guerdon.rewards.preference import RewardModel

@@ -156,11 +156,12 @@ def _number(value: Any, path: Path, row: int) -> float:
 
 def score_answers(
     function: Callable[..., Any], questions: Sequence[Question], kept: Kept, told: Callable[[int, int], None], *,
-    batch: int, timeout: float | None, concurrency: int | None = None, chat: bool = False,
+    batch: int, timeout: float | None, concurrency: int | None = None, chat: bool = False, alone: bool = True,
 ) -> Scored:  # fmt: skip
     """Scores from anything that `Scoring` runs; each prompt with each answer once, and what fails once more, alone.
 
-    With `chat`, a prompt that is a text is handed over as a user's message.
+    Without `alone`, for what is far away and has retried by itself, there is no second time. With `chat`, a prompt that
+    is a text is handed over as a user's message.
     """
     from guerdon.parts.concurrent_scoring import Scoring
 
@@ -175,7 +176,7 @@ def score_answers(
             told(len(kept.known), len(rows))
             found = dict(zip((k for k, _ in chunk), scoring.score_now([row for _, row in chunk]), strict=True))
             for key, row in chunk:  # one text too long fails a batch, and too many of them what stood beside them
-                if found[key].reason == "raised" and len(chunk) > 1:
+                if alone and found[key].reason == "raised" and len(chunk) > 1:
                     found[key] = scoring.score_now([row])[0]
             kept.add({key: score.value for key, score in found.items() if score.value is not None})
             reasons |= {key: score.why() for key, score in found.items() if score.value is None}
