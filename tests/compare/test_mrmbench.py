@@ -4,7 +4,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from guerdon.compare.mrmbench import DIMENSIONS, merged, probe, suite
+from guerdon.compare.mrmbench import DIMENSIONS, merged, probe, suite, tuned
+from guerdon.models.reward_encoder import RewardEncoder
+from guerdon.parts.completions_from_text import completions_from_text
 
 G = torch.Generator().manual_seed(0)
 Z = torch.randn(1200, 6, generator=G)
@@ -86,3 +88,34 @@ def test_the_score_is_the_mean_over_dimensions():
 def test_bad_states_are_refused(train, test, said):
     with pytest.raises(ValueError, match=said):
         probe(train, test)
+
+
+class Hidden(RewardEncoder):
+    """A layer of 16 on the column "x" of two numbers."""
+
+    def build(self, spec=None, **options):
+        self.size = 16
+        self.layer = torch.nn.Linear(2, 16)
+
+    def forward(self, experience):
+        return torch.relu(self.layer(torch.tensor(experience.column("x", "Hidden"))))
+
+
+def test_a_tuned_encoder_learns_what_was_not_in_it_and_a_probe_does_not():
+    corners = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).repeat(30, 1) - 0.5
+    y = torch.tensor([0, 1, 1, 0]).repeat(30)
+    texts = completions_from_text([{"prompt": "?", "completion": "a", "x": row} for row in corners.tolist()])
+    assert probe((corners, y), (corners, y)).accuracy < 0.8
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = Hidden()
+        encoder.build()
+    before = encoder.layer.weight.clone()
+    g = torch.Generator().manual_seed(0)
+    found = tuned(encoder, (texts, y), (texts, y), generator=g, lr=0.05, weight_decay=0.0, epochs=40)
+    assert (found.accuracy, found.balanced, found.majority) == (1, 1, 0.5)
+    assert not torch.equal(before, encoder.layer.weight)
+    with pytest.raises(ValueError, match="no training state has the class 2"):
+        tuned(encoder, (texts, y), (texts, y + 1), generator=g)
+    with pytest.raises(ValueError, match="120 train texts have 3 labels"):
+        tuned(encoder, (texts, y[:3]), (texts, y), generator=g)

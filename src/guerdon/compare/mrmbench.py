@@ -13,8 +13,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor
+from torch import Tensor, nn
+
+from guerdon.models.reward_encoder import RewardEncoder
+from guerdon.models.seeded import Trainer, seeded
+from guerdon.types import Completions
 
 DIMENSIONS = ("harmlessness", "helpfulness", "correctness", "coherence", "complexity", "verbosity")
 
@@ -63,8 +68,7 @@ def probe(
 
     The paper trains one epoch at a small rate; here the regression runs to its optimum, on states divided by the root
     mean square of the training's columns, so that no rate has to be chosen. Up to the weak penalty, its accuracy does
-    not depend on invertible linear maps of the states. The paper's other mode, which trains the whole model, is no
-    probe but a fit: see `guerdon fit`.
+    not depend on invertible linear maps of the states. For the released code's other mode see `tuned`.
 
     Args:
         train: states [N, D] and classes [N].
@@ -81,27 +85,58 @@ def probe(
             raise ValueError(f"the {name} states are [N, D] with N labels, got {list(h.shape)} and {list(y.shape)}")
         if not bool(h.isfinite().all()):
             raise ValueError(f"row {int((~h.isfinite().all(1)).int().argmax())} of the {name} states is not finite")
-    if missing := set(test[1].tolist()) - set(train[1].tolist()):
-        raise ValueError(f"no training state has the class {sorted(missing)[0]}, but the test has")
+    _check_classes(train[1], test[1])
     size = train[0].double().square().mean(0).sqrt()
     size = torch.where(size > 0, size, 1.0)
     x, tested = ((h.double() / size).cpu().numpy() for h, _ in (train, test))
     y, truth = (labels.cpu().numpy() for _, labels in (train, test))
     said = _fit(x, y, tested, strength)
-    classes, counts = np.unique(y, return_counts=True)
-    selectivity = None
-    accuracy = float((said == truth).mean())
+    found = _read(said, truth, y)
     if inputs is not None:
+        classes = np.unique(y)
         drawn = np.random.default_rng(seed)
         dealt = {kind: drawn.choice(classes) for kind in dict.fromkeys([*inputs[0], *inputs[1]])}
         control, of_test = (np.array([dealt[kind] for kind in kinds]) for kinds in inputs)
-        selectivity = accuracy - float((_fit(x, control, tested, strength) == of_test).mean())
-    return Probed(
-        accuracy,
-        float(np.mean([(said == c)[truth == c].mean() for c in np.unique(truth)])),
-        float((truth == classes[counts.argmax()]).mean()),
-        selectivity,
-    )
+        by_chance = float((_fit(x, control, tested, strength) == of_test).mean())
+        found = found._replace(selectivity=found.accuracy - by_chance)
+    return found
+
+
+def tuned(
+    encoder: RewardEncoder, train: tuple[Completions, Tensor], test: tuple[Completions, Tensor], *,
+    generator: torch.Generator, lr: float = 5e-5, weight_decay: float = 0.1, epochs: int = 1, batch_size: int = 64,
+) -> Probed:  # fmt: skip
+    """The same with the whole encoder trained beside the head, for comparison with the released code's figures.
+
+    What it reads is no longer what the reward model had in it. The encoder is changed; hand in a copy.
+
+    Args:
+        encoder: built; all of it that learns is trained.
+        train: texts and classes 0, 1, ...
+        test: likewise.
+        generator: of the head's first weights and of the order.
+        lr: of AdamW (the released script, as are the other defaults).
+        weight_decay: likewise.
+        epochs: passes.
+        batch_size: texts a step.
+
+    Raises:
+        ValueError: counts differ, or the test has a class that training lacks.
+    """
+    for name, (texts, labels) in (("train", train), ("test", test)):
+        if len(labels) != len(texts.text) or not len(labels):
+            raise ValueError(f"{len(texts.text)} {name} texts have {len(labels)} labels")
+    _check_classes(train[1], test[1])
+    with seeded(generator):
+        head = nn.Linear(encoder.size, int(train[1].max()) + 1, bias=False)
+    learned = [p for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad]
+    trainer = Trainer(learned, lr=lr, generator=generator, weight_decay=weight_decay)
+    for at in trainer.batches(len(train[1]), batch_size, epochs=epochs):
+        trainer.step(F.cross_entropy(head(encoder(train[0].rows(at))), train[1][at].long()))
+    with torch.no_grad():
+        rows = torch.arange(len(test[1])).split(batch_size)
+        said = torch.cat([head(encoder(test[0].rows(at))).argmax(1) for at in rows])
+    return _read(said.cpu().numpy(), test[1].cpu().numpy(), train[1].cpu().numpy())
 
 
 def suite(
@@ -112,6 +147,22 @@ def suite(
         raise ValueError(f"training has the dimensions {sorted(train)}, the test {sorted(test)}")
     found = {name: probe(train[name], test[name], **options) for name in train}  # type: ignore[arg-type]
     return found, float(np.mean([of.accuracy for of in found.values()]))
+
+
+def _check_classes(train: Tensor, test: Tensor) -> None:
+    if missing := set(test.tolist()) - set(train.tolist()):
+        raise ValueError(f"no training state has the class {sorted(missing)[0]}, but the test has")
+
+
+def _read(said: np.ndarray, truth: np.ndarray, train: np.ndarray) -> Probed:
+    """How well the labels `said` are the true ones; `train` are those of training."""
+    classes, counts = np.unique(train, return_counts=True)
+    return Probed(
+        float((said == truth).mean()),
+        float(np.mean([(said == c)[truth == c].mean() for c in np.unique(truth)])),
+        float((truth == classes[counts.argmax()]).mean()),
+        None,
+    )
 
 
 def _fit(x: np.ndarray, y: np.ndarray, tested: np.ndarray, strength: float) -> np.ndarray:
