@@ -60,6 +60,10 @@ def test_a_command_in_the_documentation_is_one(line, tmp_path, monkeypatch):
             parse_reward(options["--reward"])
         if "--judge" in options:
             parse_judge(options["--judge"])
+    if words[0] == "fit":
+        from guerdon.commands.fit import Options
+
+        known |= set(Options.__dataclass_fields__)
     if words[0] == "tune":
         from guerdon.commands.tune import Config, make
 
