@@ -1,4 +1,5 @@
 import functools
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -8,6 +9,7 @@ from gymnasium import spaces
 from tensordict import TensorDict
 
 from guerdon import tasks
+from guerdon.compare import task_sample
 from guerdon.compare.linear_policies import LinearPolicy, found_by_play
 from guerdon.compare.starc import Cosines
 from guerdon.compare.task_sample import random_play, sampled_difference, sampled_distances
@@ -82,6 +84,7 @@ def test_distances(found):
     assert d.raw.diagonal().abs().max() == 0
     assert (d.low <= d.raw).all()
     assert (d.raw <= d.high).all()
+    assert d.high.max() <= 2
     assert d.seeds == (0, 1, 2)
     assert "1024 steps of random play" in d.coverage
 
@@ -109,6 +112,19 @@ def test_no_witness_is_made_up(found):
     """Two rewards of the same order: no pair of policies is told apart both ways."""
     rewards = [found.rewards[0], found.rewards[1]]
     assert found_by_play(found.policies, found.names, rewards, LINE, GAMMA, 0) is None
+
+
+def test_a_wide_interval_without_a_witness_is_unclear(found, monkeypatch):
+    """With one, the order differs for certain, however wide the interval."""
+    wide = replace(found, distance=replace(found.distance, low=torch.zeros(5, 5), high=torch.full((5, 5), 2.0)))
+    assert sampled_difference(wide, 0, 2, ("A", "B"), LINE, 5).kind == "order"
+    monkeypatch.setattr(task_sample, "found_by_play", lambda *_: None)
+    unclear = sampled_difference(wide, 0, 2, ("A", "B"), LINE, 5)
+    assert unclear.kind == "unclear"
+    assert "take more --steps" in unclear.words
+    sure = sampled_difference(found, 0, 2, ("A", "B"), LINE, 5)
+    assert sure.kind == "order"
+    assert "no two show it" in sure.words
 
 
 def test_boxes_of_actions():

@@ -49,7 +49,7 @@ class Witness:
 class Difference:
     """How two rewards A and B relate."""
 
-    kind: str  # "same", "scale", "shaping", "scale and shaping", "nothing", "opposite" or "order"
+    kind: str  # "same", "scale", "shaping", "scale and shaping", "nothing", "opposite", "order" or "unclear"
     words: str
     scale: float | None = None  # of B over A, where they order policies alike
     regret: tuple[float, float] | None = None  # of B's best policy under A, and of A's under B; shares of max - min

@@ -76,6 +76,7 @@ def sampled_distances(
             first = (made, policies, called, torch.linalg.vector_norm(form, dim=-1))
     mean, low, high = interval(torch.stack(found))
     coverage = f"{steps} steps of random play a seed, each alike; values fitted on them, next states as they came"
+    high = None if high is None else high.clamp(max=2.0)
     distance = Distance(mean, "STARC: c=VAL, n=L2, m=L2", coverage, gamma, tuple(seeds), low, high)
     assert first is not None
     return TaskSample(distance, *first)
@@ -100,6 +101,8 @@ def sampled_difference(
         kind, words = "opposite", f"{b} prefers whatever {a} does not{said}"
     rewards = [found.rewards[i], found.rewards[j]]
     seen = found_by_play(found.policies, found.names, rewards, make, d.gamma, seed)
+    if seen is None and low <= NEAR:
+        return Difference("unclear", f"whether {a} and {b} order policies alike is not clear{said}: take more --steps")
     if seen is None:
         words += f"; of {len(found.policies)} policies that were played no two show it beyond chance"
     return Difference(kind, words, None, None, seen)

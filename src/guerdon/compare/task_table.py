@@ -146,8 +146,10 @@ def tabulate(task: str, gamma: float, *, limit: int = LIMIT, seed: int = 0, **op
     else:
         game = tasks.game(task, **options)
     try:
-        if not isinstance(game, GymnasiumGame) or not isinstance(game.action_space, spaces.Discrete):
-            return "its actions are not few and discrete, or its world is too large"
+        if not isinstance(game.action_space, spaces.Discrete):
+            return "its actions are not discrete"
+        if not isinstance(game, GymnasiumGame):
+            return "its world cannot be copied, to look where each action leads"
         if "action_mask" in game.observation_space.spaces:
             return "which actions there are changes from state to state"
         while isinstance(game.env, TimeLimit | OrderEnforcing):
