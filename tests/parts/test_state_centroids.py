@@ -93,3 +93,18 @@ def test_bad_input_is_refused():
         StateCentroids(k=9).fit({"d": (H[:4], LABELS[:4])})
     with pytest.raises(ValueError, match="finite"):
         fitted().distances(H * torch.inf)
+
+
+def test_few_wide_states_do_not_shut_out_new_ones_of_their_kind():
+    g = torch.Generator().manual_seed(3)
+    old, new, strange = torch.randn(60, 200, generator=g), torch.randn(500, 200, generator=g), torch.randn(500, 200) + 3
+    made = StateCentroids(k=5)
+    made.fit({"d": (old, torch.zeros(60))})
+    assert float(made.trusted(new).float().mean()) > 0.8
+    assert not made.trusted(strange).any()
+
+
+def test_too_few_states_for_two_halves_are_measured_by_themselves():
+    made = StateCentroids(k=3, quantile=1.0)
+    made.fit({"d": (H[:4], LABELS[:4])})
+    assert made.trusted(H[:4]).all()
