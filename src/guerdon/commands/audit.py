@@ -102,13 +102,8 @@ def audit(
             else:
                 options = {"batch": batch, "concurrency": concurrency, "timeout": timeout}
                 loaded = {"model": language_model, "reference": reference}
-                setting = {
-                    "truncate": truncate,
-                    "chat": chat,
-                    "token_env": token_env,
-                    "judge_mode": judge_mode,
-                    "seed": seed,
-                }
+                setting = {"truncate": truncate, "chat": chat, "token_env": token_env}
+                setting |= {"judge_mode": judge_mode, "seed": seed}
                 kept = _kept(out, model, kind, setting | loaded)
                 scored = _score(model, kind, questions, kept, told, setting, loaded, options)
             values, how, reasons = scored.values, scored.how, scored.reasons
@@ -146,10 +141,8 @@ def _score(
         return ask_judge(parse_judge(model), suite.questions, setting["judge_mode"], kept, told, seed=setting["seed"])
     if kind == "server":
         function = RewardClient(url=model, token_env=setting["token_env"], retries=4)
-        first = suite.questions[0]
-        function.score_now(
-            [{"prompt": first.prompt, "completion": first.answers[0]}]
-        )  # says at once if nobody is there
+        first = suite.questions[0]  # asked beforehand: if nobody is there, that is said at once
+        function.score_now([{"prompt": first.prompt, "completion": first.answers[0]}])
         options["alone"] = False
     elif kind == "folder":
         from guerdon.models import reward_folder
