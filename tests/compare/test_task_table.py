@@ -5,7 +5,8 @@ import torch
 from gymnasium import spaces
 
 from guerdon.compare import task_table
-from guerdon.compare.task_table import read_table, tabulate
+from guerdon.compare.tabulate import tabulate
+from guerdon.compare.task_table import read_table
 from guerdon.parts.tabular_mdp import optimal_value
 from guerdon.rewards.intrinsic import E3B, RND, PseudoCount
 from guerdon.rewards.shaping import Extrinsic

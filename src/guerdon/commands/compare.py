@@ -69,7 +69,8 @@ def compare(
     import torch
 
     from guerdon import tasks
-    from guerdon.compare.task_table import read_table, tabulate
+    from guerdon.compare.tabulate import tabulate
+    from guerdon.compare.task_table import read_table
     from guerdon.expression import parse_reward
     from guerdon.learners.spell import literals
 

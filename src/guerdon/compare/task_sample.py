@@ -91,7 +91,7 @@ def sampled_difference(
     low, high = (raw, raw) if d.low is None or d.high is None else (float(d.low[i, j]), float(d.high[i, j]))
     if not found.sizes[i] or not found.sizes[j]:
         return Difference("nothing", f"{b if found.sizes[i] else a} prefers no policy, as far as samples tell")
-    said = f", as far as samples tell: {raw:.2g} [{low:.2g}, {high:.2g}]"
+    said = f", as far as samples tell: {raw:.2g}" + ("" if d.low is None else f" [{low:.2g}, {high:.2g}]")
     if high <= NEAR:
         ratio = float(found.sizes[j] / found.sizes[i])
         words = f"{b} orders policies as {a} does, about {ratio:.3g} times as strongly{said}"
