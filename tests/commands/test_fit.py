@@ -154,6 +154,16 @@ def test_doubted_pairs_are_flipped(tmp_path):
     assert reports[1] > 1.05 * reports[0] > 0, "with the wrong labels turned round the same feature counts for more"
 
 
+def test_a_file_of_its_own_is_held_out_and_shared_prompts_are_told(file, tmp_path, capsys):
+    lines = file.read_text().splitlines(keepends=True)
+    (tmp_path / "a.jsonl").write_text("".join(lines[:41]))
+    (tmp_path / "b.jsonl").write_text("".join(lines[41:]))
+    fit(tmp_path / "a.jsonl", *FEATURES, "--epochs", "1", "--held-file", tmp_path / "b.jsonl", "--out", tmp_path / "o")
+    assert "1 prompts stand in both files" in capsys.readouterr().err, "lines 41 and 42 have one"
+    found = json.loads((tmp_path / "o" / "report.json").read_text())
+    assert (found["trained_on"], found["pairs"]) == (41, 19)
+
+
 def test_treatments_are_read():
     assert doubts(("flip=0.3", "margin", "soften")) == {"flip": 0.3, "margin": None, "soften": 0.2}
     with pytest.raises(ValueError, match="SHARE"):

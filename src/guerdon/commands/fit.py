@@ -169,7 +169,7 @@ def read(file: Path, options: Options, reward: BradleyTerry) -> Split:
 
     Every pair is encoded once, so that one which is too long is named before anything is learned.
     """
-    from guerdon.learners.reward_fit import Split, split
+    from guerdon.learners.reward_fit import Split, prompts, split
     from guerdon.parts.pair_rows import read_pairs, to_pairs
 
     def pairs_of(path: Path) -> Pairs:
@@ -182,6 +182,9 @@ def read(file: Path, options: Options, reward: BradleyTerry) -> Split:
     sides = split(pairs, options.held, seed=options.seed)
     if options.held_file is not None:
         sides = Split(pairs, pairs_of(options.held_file))
+        both = set(prompts(sides.train)) & set(prompts(sides.held))
+        if both:
+            print(f"{len(both)} prompts stand in both files: what is held out is not new to the model", file=sys.stderr)
     for side in (s for part in sides for s in (part.first, part.second)):
         reward.encoder.check(side)
     return sides
@@ -197,7 +200,7 @@ def doubts(curate: tuple[str, ...]) -> dict[str, float | None]:
         if name not in TREATMENTS:
             near = difflib.get_close_matches(name, TREATMENTS, 1)
             hint = f": did you mean {near[0]}?" if near else ""
-            raise ValueError(f"--curate cannot {name!r}{hint} It knows {', '.join(TREATMENTS)}")
+            raise ValueError(f"--curate knows no {name!r}{hint} There are {', '.join(TREATMENTS)}")
         try:
             found[name] = float(share) if share else TREATMENTS[name]
         except ValueError:
