@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from guerdon.models.reward_head import RewardHead
 from guerdon.models.set_encoder import ConcatenatedEncoder, SetEncoder
-from guerdon.types import Completions, Rollout
+from guerdon.parts.pair_loss import PREFERENCE
+from guerdon.types import FIRST, SECOND, TIE, Completions, Rollout
 
 Kind = Literal["set", "concatenated"]
 Scale = Literal["none", "max", "std", "spo"]
@@ -45,6 +46,11 @@ def see(encoder: nn.Module, side: Completions | Rollout, reader: str) -> Seen:
     if not bool(x[valid].isfinite().all()):
         raise ValueError(f"{reader}: an embedding is NaN or infinite; look at what the encoder was given")
     return Seen(torch.where(valid[..., None], x, 0.0), valid)
+
+
+def second_better(label: Tensor) -> Tensor:
+    """The chance that the second is better, as labelled: FIRST, SECOND or TIE [...] to float [...]."""
+    return torch.tensor([PREFERENCE[outcome] for outcome in (FIRST, SECOND, TIE)], device=label.device)[label]
 
 
 class LatentReward(nn.Module):

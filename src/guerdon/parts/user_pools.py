@@ -17,6 +17,11 @@ class Split(NamedTuple):
     target: Tensor
     asked: Tensor
 
+    @property
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """The rows of pairs that occur, each once, and where in these those of context and target stand, [B, C + M]."""
+        return torch.cat([self.context, self.target], 1).unique(return_inverse=True)
+
 
 class UserPools(NamedTuple):
     """Which rows are whose: [U, P], the first `count` [U] entries of each row; `names` in order of appearance."""

@@ -8,10 +8,11 @@ import torch
 from gymnasium import spaces
 from tensordict import TensorDict
 
+from guerdon.models.latent_reward import second_better
 from guerdon.models.reward_encoder import Embeddings, Features, Observations
 from guerdon.parts.diagonal_gaussian import gaussian_kl
 from guerdon.rewards.preference import VPL
-from guerdon.rewards.preference.vpl import cosine_cycles, second_better
+from guerdon.rewards.preference.vpl import cosine_cycles
 from guerdon.types import FIRST, SECOND, TIE, Pairs, Rollout, Spec
 
 SPEC = Spec(observation_space=spaces.Dict({"x": spaces.Box(-9, 9, (2,))}), action_space=spaces.Discrete(2))

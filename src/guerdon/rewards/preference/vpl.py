@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from guerdon.models.latent_reward import Kind, LatentReward, Scale, Seen, see
+from guerdon.models.latent_reward import Kind, LatentReward, Scale, Seen, second_better, see
 from guerdon.models.query_gain import Answered, Score, query_gains
 from guerdon.models.reward_encoder import Observations, RewardEncoder
 from guerdon.models.seeded import Trainer, seeded
 from guerdon.parts.diagonal_gaussian import gaussian_kl
-from guerdon.parts.pair_loss import PREFERENCE, pair_loss
+from guerdon.parts.pair_loss import pair_loss
 from guerdon.parts.user_pools import Split, UserPools
-from guerdon.types import FIRST, SECOND, TIE, About, Completions, Experience, Labels, Pairs, Reward, Rollout, Spec
+from guerdon.types import SECOND, TIE, About, Completions, Experience, Labels, Pairs, Reward, Rollout, Spec
 
 
 def cosine_cycles(progress: float, cycles: int) -> float:
@@ -60,8 +60,7 @@ class VPL(Reward):
         kind: of the encoder of pairs: "set", or "concatenated" for exactly `context` of them in order.
         latent: Z (code: 32 control, 512 language).
         hidden: widths of the layers of encoder and reward (code: 256).
-        context: most pairs of a user that are encoded at once in training (language code: 8).
-        targets: most that are predicted.
+        context, targets: most pairs of a user that are encoded at once in training (language code: 8), and predicted.
         labelled: False hides the labels from the encoder: a control that learns what plain Bradley-Terry does.
         kl_weight: see above.
         cycles: times that a rises from 0 to 1 along half a cosine, over one `update` (control code: 4); 0: a = 1.
@@ -71,8 +70,7 @@ class VPL(Reward):
         comparisons: size of the set for `scale` (code: 1000).
         user: column of `Pairs` with the users' names; None takes all pairs for one user's.
         lr: of Adam (control code: 1e-3).
-        batch_size: users a step, drawn with replacement.
-        iterations: steps of one `update`.
+        batch_size, iterations: users a step, drawn with replacement, and steps of one `update`.
     """
 
     about: ClassVar[About] = About(
@@ -148,10 +146,8 @@ class VPL(Reward):
 
         Raises ValueError for pairs of several users.
         """
-        if pairs is None or not len(pairs.label):
-            found = Users(self.net.prior_mu.detach()[None], self.net.prior_log_var.detach()[None], [None])
-        else:
-            found = self.posterior(pairs)
+        prior = self.net.prior_mu.detach()[None], self.net.prior_log_var.detach()[None]
+        found = self.posterior(pairs) if pairs is not None and len(pairs.label) else Users(*prior, [None])
         if len(found.names) > 1:
             raise ValueError(f"{self.name} adapts to one user at a time, got {len(found.names)}; see posterior")
         self.mu.copy_(found.mu[0])
@@ -191,11 +187,14 @@ class VPL(Reward):
         pools = self._pools(experience)
         for side in (experience.first, experience.second):
             self.encoder.observe(side)
-        sides, rng = None if self.encoder.learns else self._sides(experience), self.trainer.rng
+        rng, exact, sizes = self.trainer.rng, self.kind == "concatenated", (self.batch_size, self.context, self.targets)
+        splits = [pools.draw(*sizes, rng, exact=exact) for _ in range(self.iterations)]
         logs = []
-        for step in range(self.iterations):
-            split = pools.draw(self.batch_size, self.context, self.targets, rng, exact=self.kind == "concatenated")
-            loss, log = self._loss(experience, split, sides, cosine_cycles(step / self.iterations, self.cycles))
+        for step, (split, (first, second)) in enumerate(zip(splits, self._seen(experience, splits), strict=True)):
+            rows, place = split.rows
+            label = experience.label[rows].to(self.mu.device)
+            ramp = cosine_cycles(step / self.iterations, self.cycles)
+            loss, log = self._loss(first, second, label, split, place, self.kl_weight * ramp)
             self.trainer.step(loss)
             logs.append(log)
         with torch.no_grad():
@@ -204,13 +203,20 @@ class VPL(Reward):
         names = ("loss", "kl", "accuracy")
         return {f"{self.name}/{name}": float(value) for name, value in zip(names, last, strict=True)}
 
+    def _seen(self, pairs: Pairs, splits: list[Split]) -> Iterator[tuple[Seen, Seen]]:
+        """Both sides of the pairs of each split; through the encoder once and for all if it does not learn."""
+        if self.encoder.learns:
+            yield from map(self._sides, pairs.picks(split.rows[0] for split in splits))
+            return
+        first, second = self._sides(pairs)
+        for split in splits:
+            yield first.at(split.rows[0]), second.at(split.rows[0])
+
     def _loss(
-        self, pairs: Pairs, split: Split, sides: tuple[Seen, Seen] | None, ramp: float
+        self, first: Seen, second: Seen, label: Tensor, split: Split, place: Tensor, kl_weight: float
     ) -> tuple[Tensor, tuple[float, float, float]]:
         """The loss of these users, and what to log: loss without KL, KL, accuracy (ties left out)."""
-        rows, place = torch.cat([split.context, split.target], 1).unique(return_inverse=True)
-        first, second = self._sides(pairs.rows(rows)) if sides is None else (side.at(rows) for side in sides)
-        label, n = pairs.label[rows].to(self.mu.device), split.context.shape[1]
+        n = split.context.shape[1]
         mu, log_var = self._belief(first, second, second_better(label), place[:, :n], split.seen)
         noise = torch.randn(mu.shape, generator=self.trainer.rng).to(mu)
         z = (mu + (0.5 * log_var).exp() * noise).repeat_interleave(split.target.shape[1], 0)
@@ -221,7 +227,7 @@ class VPL(Reward):
         missed = (each.sum(1) / asked.sum(1)).mean()
         kl = gaussian_kl(mu, log_var, self.net.prior_mu, self.net.prior_log_var).mean()
         right = ((b > a) == (label == SECOND))[asked.flatten() & (label != TIE)].float().mean()
-        return missed + self.kl_weight * ramp * kl, (float(missed.detach()), float(kl.detach()), float(right))
+        return missed + kl_weight * kl, (float(missed.detach()), float(kl.detach()), float(right))
 
     def _belief(self, first: Seen, second: Seen, q: Tensor, rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         q = q[rows] if self.labelled else torch.full(rows.shape, 0.5, device=q.device)
@@ -230,22 +236,14 @@ class VPL(Reward):
     def _sides(self, pairs: Pairs) -> tuple[Seen, Seen]:
         first, second = (see(self.encoder, side, self.name) for side in (pairs.first, pairs.second))
         if not first.x.shape[1] == second.x.shape[1] == len(pairs.label):
-            raise ValueError(
-                f"{self.name}: {len(pairs.label)} labels compare {first.x.shape[1]} and {second.x.shape[1]} things"
-            )
+            counts = f"{len(pairs.label)} labels compare {first.x.shape[1]} and {second.x.shape[1]} things"
+            raise ValueError(f"{self.name}: {counts}")
         return first, second
 
     def _pools(self, pairs: Pairs) -> UserPools:
         columns = pairs.columns or {}
         if self.user is not None and self.user not in columns:
             known = ", ".join(map(repr, columns)) or "none"
-            raise ValueError(
-                f"{self.name} reads users in the column {self.user!r} of pairs, which have {known}; VPL(user=None) "
-                "takes all pairs for one user's"
-            )
+            raise ValueError(f"{self.name} reads users in the column {self.user!r} of pairs, which have {known}; "
+                             "VPL(user=None) takes all pairs for one user's")  # fmt: skip
         return UserPools.of([0] * len(pairs.label) if self.user is None else columns[self.user])
-
-
-def second_better(label: Tensor) -> Tensor:
-    """The chance that the second is better, as labelled: FIRST, SECOND or TIE [...] to float [...]."""
-    return torch.tensor([PREFERENCE[outcome] for outcome in (FIRST, SECOND, TIE)], device=label.device)[label]
