@@ -54,6 +54,7 @@ def test_a_folder_with_all_that_was_found(file, tmp_path, capsys):
     assert found["pairs"] + found["trained_on"] == 60
     assert set(found["subset"]) == {"part 0", "part 1"}
     assert {"calibration.png", "learning.png", "progress.jsonl", "reward.json"} <= {p.name for p in out.iterdir()}
+    assert not (out / "checkpoints").exists()
     assert "held-out accuracy 1.000" in capsys.readouterr().out
     pairs = to_pairs(read_pairs(file)[0])
     model = RewardModel(path=str(out))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ def fit(
 ) -> None:
     """Fit a reward model to preferences: JSON lines {"prompt", "chosen", "rejected"} and the like.
 
+    With the defaults a linear head on sentence embeddings, else what --encoder says:
+
       guerdon fit pairs.jsonl --out helpful
       guerdon fit pairs.jsonl --encoder 'Transformer(model="models/small")' --curate flip=0.1 --out helpful
       guerdon fit pairs.jsonl --encoder 'Features(["relevance", "fluency"], low=0, high=5)' --out by-property
@@ -89,7 +92,7 @@ def fit(
     Stopped by Ctrl-C, even by kill -9, the same command goes on from its last checkpoint.
 
     Args:
-        file: of preferences.
+        file: the preferences, one a line.
         options: what to fit.
         out: folder of the result.
         looks: how often the held-out pairs are looked at.
@@ -140,6 +143,7 @@ def fit(
     with torch.no_grad():
         scores = fitting.scores(sides.held)
     _report(out, scores, sides, train, rows, reward)
+    shutil.rmtree(out / "checkpoints")  # as large as the model several times over, and of no more use
 
 
 def make(options: Options, seed: int) -> BradleyTerry:
