@@ -161,3 +161,11 @@ def test_an_interval_covers_as_often_as_it_says():
         score = estimate((rng.random(150) < 0.7).astype(float), rng, 300)
         hits += score.low <= 0.7 <= score.high
     assert hits / 120 > 0.87
+
+
+def test_ties_have_no_level_of_chance():
+    questions = [Question(f"{kind}:{i}", "?", ("a",), ("b",), "Ties") for i in range(4) for kind in ("ref", "tied")]
+    found = audit(Suite("RewardBench 2", questions), [[0.0, 1.0]] * 8)
+    assert found.subsets[0].chance is None
+    assert found.subsets[0].score.value == pytest.approx(-0.01)
+    assert not any("chance" in text for text in found.findings())

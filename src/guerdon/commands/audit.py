@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from guerdon.compare.bias import Estimate
     from guerdon.compare.suites import Suite
 
-SHORT = {"accuracy": "strict", "accuracy with ties": "or tied", "MRR": "MRR", "pairs won": "pairs"}
-"""What the terminal calls the metrics."""
+SHORT = {"accuracy": "strict", "accuracy with ties": "or tied", "MRR": "MRR"}
+"""What the terminal calls the metrics that it has room for."""
 
 
 def audit(
@@ -185,17 +185,18 @@ def _show(found: Audit, model: str, how: str) -> None:
     console = Console(highlight=False)
     console.print(Text(f"{model}: {found.suite}, {how}"), soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    table.add_column("subset", overflow="fold", min_width=16)
-    metrics = list(dict.fromkeys(name for s in found.subsets for name in s.metrics))
+    table.add_column("subset", overflow="fold", min_width=12)
+    metrics = [name for name in SHORT if any(name in s.metrics for s in found.subsets)]
     for heading in ("asked", "score, 95 %", "chance", *(SHORT[name] for name in metrics), "tied"):
         table.add_column(heading, justify="right", no_wrap=True)
     for s in found.subsets:
         asked = f"{s.questions:,}" if s.scored == s.questions else f"{s.scored:,} of {s.questions:,}"
         more = [f"{100 * s.metrics[name]:.1f}" if name in s.metrics else "-" for name in metrics]
-        score = _percent(s.score) if s.score else "-"
-        table.add_row(Text(s.name), asked, score, f"{100 * s.chance:.1f}", *more, f"{s.tied:,}")
+        score = Text(_percent(s.score) if s.score else "-")
+        chance = f"{100 * s.chance:.1f}" if s.chance is not None else "-"
+        table.add_row(Text(s.name), asked, score, chance, *more, f"{s.tied:,}")
     for name, of in (({"all": found.score} if found.score else {}) | found.more).items():
-        table.add_row(name, "", _percent(of))
+        table.add_row(name, "", Text(_percent(of)))
     console.print(table)
     console.print(Text(f"score: {found.protocol}", "dim"), soft_wrap=True)
     for text in (*found.findings(), *found.notes):
@@ -203,7 +204,7 @@ def _show(found: Audit, model: str, how: str) -> None:
 
 
 def _percent(of: Estimate) -> str:
-    return f"{100 * of.value:.1f} ({100 * of.low:.1f} to {100 * of.high:.1f})"
+    return f"{100 * of.value:.1f} [{100 * of.low:.1f}, {100 * of.high:.1f}]"
 
 
 def _write(found: Audit, out: Path, model: str, how: str, suite: tuple[Path, ...]) -> None:

@@ -34,7 +34,7 @@ class Subset:
     score: Estimate | None  # what the suite's protocol calls its score
     metrics: dict[str, float]
     tied: int  # scored questions whose best right and best wrong answer have the same score
-    chance: float  # the score that equal chances for all answers would bring
+    chance: float | None  # the score that equal chances for all answers would bring; None for Ties, where there is none
 
 
 @dataclass
@@ -71,10 +71,11 @@ class Audit:
     def findings(self) -> list[str]:
         """What is worth knowing, in sentences; what the intervals do not bear out is left unsaid."""
         said = []
-        lost = [s.name for s in self.subsets if s.score and s.score.high < s.chance]
-        level = [s.name for s in self.subsets if s.score and s.score.low <= s.chance <= s.score.high]
+        told = [(s.name, s.score, s.chance) for s in self.subsets if s.score and s.chance is not None]
+        lost = [name for name, score, chance in told if score.high < chance]
+        level = [name for name, score, chance in told if score.low <= chance <= score.high]
         if lost:
-            said.append(f"Worse than chance, so that its opposite would do better: {', '.join(lost)}.")
+            said.append(f"Worse than chance: {', '.join(lost)}.")
         if level:
             said.append(f"Not distinguishable from chance: {', '.join(level)}.")
         if self.bias and (longer := self.bias.longer) and not longer.excess.low <= 0 <= longer.excess.high:
@@ -206,10 +207,9 @@ def _subset(
     shown = list(METRICS.items())[: 4 if several else 2] if scores else []
     metrics = {key: float(np.mean([metric(s) for s in scores])) for key, metric in shown}
     tied = sum(max(s.right) == max(s.wrong) for s in scores)
-    chance = np.mean([len(q.right) / len(q.answers) for q in questions]) if questions else 0.0
-    return Subset(
-        name, count, len(questions), None if drawn is None else _interval(*drawn), metrics, tied, float(chance)
-    )
+    shares = [len(q.right) / len(q.answers) for q in questions if name != rewardbench2.TIES]
+    chance = float(np.mean(shares)) if shares else None
+    return Subset(name, count, len(questions), None if drawn is None else _interval(*drawn), metrics, tied, chance)
 
 
 def _liked(of: Preference) -> str:
