@@ -197,6 +197,21 @@ def test_a_segment_is_worth_its_steps_and_padding_nothing(taught):
     )
 
 
+def test_pairs_without_weight_teach_nothing():
+    """Half of each user's pairs are answered the other way round, once without weight and once with it."""
+    pairs = asked(200, 16)
+    weight = torch.tensor([1.0, 0.0]).repeat(1600)
+    doubtful = torch.where(weight == 0, 1 - pairs.label, pairs.label)
+    learned = []
+    for w in (weight, None):
+        made = built(iterations=120, labelled=False, user="user")
+        logs = made.update(
+            Pairs(first=pairs.first, second=pairs.second, label=doubtful, weight=w, columns=pairs.columns)
+        )
+        learned.append(logs["VPL/accuracy"])
+    assert learned[0] > learned[1] + 0.04
+
+
 def test_texts_and_observations_go_through_the_same_code():
     label = torch.tensor([FIRST, SECOND, TIE, FIRST, SECOND, FIRST])
     users = {"user": ["al", "al", "al", "bo", "bo", "bo"]}

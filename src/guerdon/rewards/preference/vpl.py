@@ -40,9 +40,10 @@ class VPL(Reward):
         loss = mean over users of [ mean over predicted pairs of -log P(label | z) + kl_weight a KL(q || prior) ],
 
     z = mu + sigma eps, P by `pair_loss` from values (a segment's is the sum over its valid steps), KL the true one in
-    nats, a the annealing factor. `adapt` encodes the pairs of a user, new or known, without gradient steps; scores are
-    for that user from then on, and before for the prior's mean. They are float32, [N] for Completions, [T, B] for a
-    Rollout, unbounded unless `scale` bounds them. Pairs say in a column whose they are.
+    nats, a the annealing factor; `Pairs.weight` weighs predicted pairs. `adapt` encodes the pairs of a user, new or
+    known, without gradient steps; scores are for that user from then on, and before for the prior's mean. They are
+    float32, [N] for Completions, [T, B] for a Rollout, unbounded unless `scale` bounds them. Pairs say in a column
+    whose they are.
 
     Comparisons leave the scale of r(., z) open, user by user, and a policy for many users then serves those with the
     large one. `scale` settles it over a set of steps or answers kept from the pairs: "max" divides by the largest
@@ -189,19 +190,18 @@ class VPL(Reward):
             self.encoder.observe(side)
         rng, exact, sizes = self.trainer.rng, self.kind == "concatenated", (self.batch_size, self.context, self.targets)
         splits = [pools.draw(*sizes, rng, exact=exact) for _ in range(self.iterations)]
-        logs = []
+        logs, label, weight = [], experience.label.to(self.mu.device), experience.weight
+        weight = torch.ones_like(label, dtype=self.mu.dtype) if weight is None else weight.to(self.mu)
         for step, (split, (first, second)) in enumerate(zip(splits, self._seen(experience, splits), strict=True)):
             rows, place = split.rows
-            label = experience.label[rows].to(self.mu.device)
             ramp = cosine_cycles(step / self.iterations, self.cycles)
-            loss, log = self._loss(first, second, label, split, place, self.kl_weight * ramp)
+            loss, log = self._loss(first, second, label[rows], weight[rows], split, place, self.kl_weight * ramp)
             self.trainer.step(loss)
             logs.append(log)
         with torch.no_grad():
             self.net.keep(torch.cat([side.x[side.valid] for side in self._sides(experience)]), rng)
         last = torch.tensor(logs[-max(1, self.iterations // 10) :]).nanmean(0)
-        names = ("loss", "kl", "accuracy")
-        return {f"{self.name}/{name}": float(value) for name, value in zip(names, last, strict=True)}
+        return {f"{self.name}/{k}": float(v) for k, v in zip(("loss", "kl", "accuracy"), last, strict=True)}
 
     def _seen(self, pairs: Pairs, splits: list[Split]) -> Iterator[tuple[Seen, Seen]]:
         """Both sides of the pairs of each split; through the encoder once and for all if it does not learn."""
@@ -213,20 +213,20 @@ class VPL(Reward):
             yield first.at(split.rows[0]), second.at(split.rows[0])
 
     def _loss(
-        self, first: Seen, second: Seen, label: Tensor, split: Split, place: Tensor, kl_weight: float
+        self, first: Seen, second: Seen, label: Tensor, weight: Tensor, split: Split, place: Tensor, kl_weight: float
     ) -> tuple[Tensor, tuple[float, float, float]]:
         """The loss of these users, and what to log: loss without KL, KL, accuracy (ties left out)."""
         n = split.context.shape[1]
         mu, log_var = self._belief(first, second, second_better(label), place[:, :n], split.seen)
         noise = torch.randn(mu.shape, generator=self.trainer.rng).to(mu)
         z = (mu + (0.5 * log_var).exp() * noise).repeat_interleave(split.target.shape[1], 0)
-        target, asked = place[:, n:].flatten(), split.asked.to(self.mu.device)
+        target, asked = place[:, n:].flatten(), split.asked.to(self.mu) * weight[place[:, n:]]
         a, b = self.net.values(first.at(target), second.at(target), z)
         label = label[target]
         each = pair_loss(a, b, label).view_as(asked) * asked
-        missed = (each.sum(1) / asked.sum(1)).mean()
+        missed = (each.sum(1) / asked.sum(1).clamp(min=1e-12)).mean()
         kl = gaussian_kl(mu, log_var, self.net.prior_mu, self.net.prior_log_var).mean()
-        right = ((b > a) == (label == SECOND))[asked.flatten() & (label != TIE)].float().mean()
+        right = ((b > a) == (label == SECOND))[(asked.flatten() > 0) & (label != TIE)].float().mean()
         return missed + kl_weight * kl, (float(missed.detach()), float(kl.detach()), float(right))
 
     def _belief(self, first: Seen, second: Seen, q: Tensor, rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
