@@ -225,7 +225,8 @@ def standardise(mdp: TabularMDP, reward: Tensor, canonicalise: Canonicalisation,
 def _mean_and_size(mdp: TabularMDP, reward: Tensor) -> tuple[Tensor, Tensor]:
     """E[R(s, a, S')] [..., S, A], and R's root mean square [...]; of several rewards estimated, in one pass over them.
 
-    Each row R(s, a, .) is projected on a fixed random direction; the square has the row's squared length as its mean.
+    Each row R(s, a, .) is projected on a random direction; the square has the row's squared length as its mean. The
+    directions are fixed, and those of the states are shifts of one another.
     """
     table = reward.shape[-3:]
     if reward.shape[-1] == 1 or reward.numel() == table.numel():
@@ -233,10 +234,9 @@ def _mean_and_size(mdp: TabularMDP, reward: Tensor) -> tuple[Tensor, Tensor]:
         return expected_reward(mdp, reward), size
 
     def directions() -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        return torch.stack(
-            [mdp.transition, torch.randn(mdp.transition.shape, generator=generator, dtype=torch.float64)]
-        )
+        states, generator = mdp.shape[0], torch.Generator().manual_seed(0)
+        drawn = torch.randn(2 * states - 1, generator=generator, dtype=torch.float64)
+        return torch.stack([mdp.transition, drawn.unfold(0, states, 1)[:, None].expand_as(mdp.transition)])
 
     both = expected_reward(mdp, reward, mdp.kept("directions", directions))
     return both[0], both[1].square().mean((-2, -1)).div(mdp.shape[0]).sqrt()

@@ -143,10 +143,11 @@ def _check_shape(mdp: TabularMDP, reward: Tensor, shape: tuple[int, ...]) -> Non
 
 
 def _finite(reward: Tensor) -> Tensor:
-    wrong = int((~reward.isfinite()).sum())
-    if wrong:
-        raise ValueError(f"rewards are NaN or infinite at {wrong} states and actions; give transitions that cannot "
-                         "happen any number, such as 0")  # fmt: skip
+    if not bool(reward.sum().isfinite()):  # one cheap pass; a sum may also overflow
+        wrong = int((~reward.isfinite()).sum())
+        if wrong:
+            raise ValueError(f"rewards are NaN or infinite at {wrong} states and actions; give transitions that cannot "
+                             "happen any number, such as 0")  # fmt: skip
     return reward
 
 
