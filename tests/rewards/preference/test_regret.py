@@ -182,6 +182,17 @@ def test_padding_behind_a_segment_does_not_matter():
     torch.testing.assert_close(made.regret(longer), made.regret(segments))
 
 
+def test_segments_of_unequal_lengths_are_compared_by_their_regrets():
+    mdp, f, w, psi = setting()
+    made = built(mdp, successors=psi, weights=tuple(w.tolist()))
+    short, long = walk(mdp, f, 20, steps=2, seed=1), walk(mdp, f, 20, steps=5, seed=2)
+    label = torch.full((20,), SECOND)
+    for first, second in ((short, long), (long, short)):
+        told = made.likelihood(Pairs(first=first, second=second, label=label))
+        by_hand = torch.nn.functional.logsigmoid(made.regret(first) - made.regret(second))
+        torch.testing.assert_close(told, by_hand)
+
+
 def test_ties_are_kept_or_dropped_and_weights_count():
     mdp, f, _, psi = setting()
     a, b = walk(mdp, f, 60, seed=1), walk(mdp, f, 60, seed=2)
