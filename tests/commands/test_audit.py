@@ -241,6 +241,19 @@ def test_a_judge_of_pairs(suite, tmp_path, capsys):
     )
 
 
+def test_answers_of_a_prompt_are_one_group(rb2, tmp_path):
+    audit("text_rewards:Longer()", "--suite", rb2, "--out", tmp_path / "out")  # longer than the others of its group
+    found = report(tmp_path / "out")
+    assert found["unscored"] == 0
+    assert found["score"]["value"] == pytest.approx(1 / 3)  # "right", "worse" and "worst", and not "bad"
+
+
+def test_a_judge_compares_one_with_several(rb2, tmp_path):
+    audit("KeywordJudge(words=['right', 'worst'])", "--suite", rb2, "--judge-mode", "pairwise", "--out", tmp_path / "a")
+    found = report(tmp_path / "a")["subsets"][0]
+    assert found["metrics"] == {"accuracy": 0, "accuracy with ties": 0, "MRR": 0.5, "pairs won": pytest.approx(2 / 3)}
+
+
 def test_a_killed_audit_goes_on_where_it_stopped(tmp_path):
     rows = [{"prompt": str(i), "chosen": f"a{i}", "rejected": f"b{i}"} for i in range(400)]
     path, out, calls = tmp_path / "p.jsonl", tmp_path / "out", tmp_path / "calls"

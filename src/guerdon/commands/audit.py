@@ -130,7 +130,8 @@ def _score(
     loaded: dict[str, str | None], options: dict[str, Any],
 ) -> Scored:  # fmt: skip
     """The scores of everything but files."""
-    from guerdon.commands.audit_model import ask_judge, score_answers
+    from guerdon.commands.audit_judge import ask_judge
+    from guerdon.commands.audit_model import score_answers
     from guerdon.commands.score import load_model
     from guerdon.expression import parse_judge, parse_scorer
     from guerdon.models.reward_client import RewardClient
@@ -218,6 +219,6 @@ def _write(found: Audit, out: Path, model: str, how: str, suite: tuple[Path, ...
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         fresh = out / f"{name}.new"
-        fresh.write_text(text, encoding="utf-8", errors="surrogateescape")
+        fresh.write_text(text, encoding="utf-8")
         os.replace(fresh, out / name)
         print(out / name, file=sys.stdout)
