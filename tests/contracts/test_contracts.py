@@ -34,6 +34,8 @@ MORE = [  # further ways of the methods, and rewards made of several
     "0.1 * Extrinsic() + 0.4 * ONI()",
     "Stream(0.5 * Clip(Normalise(Extrinsic()), low=-1.0, high=1.0), name='task', gamma=0.9)",
     "BradleyTerry(encoder=Observations(actions=False, standardise=False), hidden=[8, 4], output_activation='relu')",
+    "VPL(encoder=Features(['obs']), user=None, kind='concatenated', context=2, latent=2, hidden=[8], iterations=3)",
+    "RegretPreference(kind='partial', features='obs', iterations=5, ties=False)",
     "BradleyTerry(encoder=Features(['obs']), monotone=True, activation='tanh', hidden=[8], zero=0.1, centre=0.1)",
     "Extrinsic() * ONI() + -2.0 * (Extrinsic() + CountGate(ONI(power=0.0)))",
 ]
@@ -46,6 +48,7 @@ MORE_TEXT = [
     "Ensemble(rewards=[BradleyTerry(encoder=Features(['unanswerable'])), MathVerify()], rule='vote')",
     "BradleyTerry(encoder=Embeddings(), lr=0.01, length_norm=True)",
     "RewardFusion(ExactMatch(), encoder='bag-of-words', threshold=0.5)",
+    "VPL(encoder=Embeddings(), user=None, scale='spo', latent=2, hidden=[8], iterations=3, comparisons=20)",
     "ConfidenceGate(ExactMatch(), encoder=Features(['unanswerable']), k=1)",
     "BradleyTerry(encoder=Features(['unanswerable'], low=0, high=1), hidden=[4])",
 ]
