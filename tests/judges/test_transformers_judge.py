@@ -156,7 +156,9 @@ def test_wrong_options_are_refused():
 
 
 def test_it_replies_to_any_chat_and_greedily(brief):
-    chats = [[{"role": "user", "content": text}] for text in ("You kill the newt!", "It's a wall.", "You kill the rat!")]
+    chats = [
+        [{"role": "user", "content": text}] for text in ("You kill the newt!", "It's a wall.", "You kill the rat!")
+    ]
     replies = [asyncio.run(brief(temperature=2.0, seed=s).replies(chats, max_tokens=4)) for s in range(2)]
     assert replies[0] == replies[1]
     assert len(replies[0]) == 3

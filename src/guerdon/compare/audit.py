@@ -12,16 +12,8 @@ import torch
 from guerdon.compare import contrast_instructions, rewardbench2
 from guerdon.compare.bias import Bias, Estimate, Preference, bias, estimate
 from guerdon.compare.suites import Suite
-from guerdon.parts.one_to_many import Scores, accuracy, best_of, reciprocal_rank, win_rate
+from guerdon.parts.one_to_many import METRICS, Scores, accuracy, best_of
 from guerdon.parts.questions import Question
-
-METRICS: dict[str, Callable[[Scores], float]] = {
-    "accuracy": accuracy,
-    "accuracy with ties": lambda s: accuracy(s, ties=True),
-    "MRR": reciprocal_rank,
-    "pairs won": win_rate,
-}
-"""Of each question, 0..1; a subset's is their mean."""
 
 
 @dataclass

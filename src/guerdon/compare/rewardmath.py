@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from guerdon.parts.one_to_many import Scores, accuracy, reciprocal_rank, win_rate
+from guerdon.parts.one_to_many import METRICS, Scores, accuracy
 from guerdon.parts.questions import Question
 from guerdon.parts.step_aggregators import Aggregator, aggregate_lists
 
@@ -65,13 +65,7 @@ def joined(tables: Mapping[str, Sequence[tuple[str, Scores]]]) -> dict[str, list
 
 def summary(scores: Sequence[Scores]) -> dict[str, float]:
     """In percent: accuracy, accuracy with ties, MRR and the mean share of pairs won."""
-    metrics = {
-        "accuracy": accuracy,
-        "accuracy with ties": lambda s: accuracy(s, ties=True),
-        "MRR": reciprocal_rank,
-        "pairs won": win_rate,
-    }
-    return {name: 100 * float(np.mean([metric(s) for s in scores])) for name, metric in metrics.items()}
+    return {name: 100 * float(np.mean([metric(s) for s in scores])) for name, metric in METRICS.items()}
 
 
 def read_problems(rows: Sequence[Mapping[str, Any]], where: str = "RewardMATH") -> list[Question]:

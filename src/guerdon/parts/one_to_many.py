@@ -12,7 +12,8 @@ https://arxiv.org/abs/2410.01729.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,15 @@ def win_rate(scores: Scores) -> float:
     """The share of pairs of a right and a wrong answer that the right one wins; a tie is no win."""
     right, wrong = checked(scores)
     return float((right[:, None] > wrong).mean())
+
+
+METRICS: dict[str, Callable[[Scores], float]] = {
+    "accuracy": accuracy,
+    "accuracy with ties": partial(accuracy, ties=True),
+    "MRR": reciprocal_rank,
+    "pairs won": win_rate,
+}
+"""Of one question, 0..1; of several, their mean."""
 
 
 def compared(wins: Sequence[bool]) -> Scores:
