@@ -287,6 +287,13 @@ def test_scores_of_another_model_are_not_mixed(suite, tmp_path, capsys):
     assert "another --out" in said
 
 
+def test_damaged_scores_are_named(suite, tmp_path, capsys):
+    audit("ShortPenalty(least=1000)", "--suite", suite, "--out", tmp_path)
+    kept = tmp_path / "scores.jsonl"
+    kept.write_text(kept.read_text().replace("]\n", "\n", 1))
+    assert "scores.jsonl is damaged" in error(capsys, "ShortPenalty(least=1000)", "--suite", suite, "--out", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [

@@ -40,7 +40,7 @@ class Kept:
         made: what the answers depend on; a file made otherwise is refused.
 
     Raises:
-        ValueError: the file there holds answers of something else.
+        ValueError: the file there holds answers of something else, or is damaged.
     """
 
     def __init__(self, path: Path | None, made: dict[str, Any]) -> None:
@@ -50,9 +50,12 @@ class Kept:
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_bytes().split(b"\n") if path.exists() else []
         if len(lines) > 1:
-            if json.loads(lines[0]) != made:
+            try:
+                before, self.known = json.loads(lines[0]), dict(map(json.loads, lines[1:-1]))  # the last was cut short
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{path} is damaged ({error}): remove it, or name another --out") from error
+            if before != made:
                 raise ValueError(f"{path} holds the scores of another model or of other settings: name another --out")
-            self.known = dict(map(json.loads, lines[1:-1]))  # the last was cut short, or is ""
             path.write_bytes(b"\n".join([*lines[:-1], b""]))
         else:
             path.write_text(json.dumps(made) + "\n")
