@@ -1,5 +1,7 @@
 """A reward of a latent: scales that do not depend on the user, the sphere, and what queries would tell."""
 
+import math
+
 import pytest
 import torch
 
@@ -96,7 +98,7 @@ def test_nothing_known_is_the_prior():
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
-@pytest.mark.parametrize("by", ["gain", "posterior"])
+@pytest.mark.parametrize("by", ["answers", "gain", "posterior"])
 def test_gains_are_finite_and_an_encoder_that_hides_answers_gains_nothing(size, by):
     net = model()
     sets = torch.rand(10, 12, generator=rng()).topk(size).indices
@@ -105,9 +107,12 @@ def test_gains_are_finite_and_an_encoder_that_hides_answers_gains_nothing(size, 
         gains = query_gains(net, answered, seen(12, 2), seen(12, 3), sets, by=by, generator=rng())
         assert gains.shape == (10,)
         assert gains.isfinite().all()
+        if by == "answers":
+            assert gains.min() > -0.05  # of many pairs it is an estimate
+            assert gains.max() < size * math.log(2)
         if by == "gain":
             assert gains.min() > 0
-            hidden = query_gains(net, answered, seen(12, 2), seen(12, 3), sets, labelled=False, generator=rng())
+            hidden = query_gains(net, answered, seen(12, 2), seen(12, 3), sets, by=by, labelled=False, generator=rng())
             assert hidden.abs().max() < 1e-5
 
 
@@ -115,13 +120,22 @@ def test_the_gain_of_one_query_is_the_gain_by_hand():
     from guerdon.parts.diagonal_gaussian import information_gain
 
     net, a, b = model(), seen(3, 2), seen(3, 3)
-    found = query_gains(net, nothing(), a, b, torch.tensor([[1]]), draws=4000, generator=rng())
+    found, told = (
+        query_gains(net, nothing(), a, b, torch.tensor([[1]]), by=by, draws=4000, generator=rng())
+        for by in ("gain", "answers")
+    )
     with torch.no_grad():
         z = torch.randn(4000, 2, generator=rng(5))
         rows = torch.ones(4000, dtype=torch.long)
         first, second = net.values(a.at(rows), b.at(rows), z)
-        p = (second - first).sigmoid().mean()
+        each = (second - first).sigmoid()
+        p = each.mean()
         pair = a.mean[1].expand(2, 1, -1), b.mean[1].expand(2, 1, -1)
         mu, log_var = net.belief(*pair, torch.tensor([[0.0], [1.0]]), torch.ones(2, 1, dtype=torch.bool))
         by_hand = information_gain(mu, log_var, torch.stack([1 - p, p]))
     assert float(found) == pytest.approx(float(by_hand), rel=0.02)
+
+    def entropy(x):
+        return -(x * x.log() + (1 - x) * (1 - x).log())
+
+    assert float(told) == pytest.approx(float(entropy(p) - entropy(each).mean()), rel=0.1)

@@ -156,7 +156,7 @@ class VPL(Reward):
         return found
 
     def gains(
-        self, pairs: Pairs, sets: Tensor, *, known: Pairs | None = None, by: Score = "gain",
+        self, pairs: Pairs, sets: Tensor, *, known: Pairs | None = None, by: Score = "answers",
         generator: torch.Generator | None = None,
     ) -> Tensor:  # fmt: skip
         """[Q]: how much a user's answers to each set of pairs, rows [Q, n], would tell of z; see `query_gains`.
@@ -170,7 +170,7 @@ class VPL(Reward):
         return query_gains(self.net, answered, first, second, sets, by=by, labelled=self.labelled, generator=generator)
 
     def choose(
-        self, pairs: Pairs, size: int = 1, *, known: Pairs | None = None, by: Score = "gain", sets: int = 5000,
+        self, pairs: Pairs, size: int = 1, *, known: Pairs | None = None, by: Score = "answers", sets: int = 5000,
         generator: torch.Generator | None = None,
     ) -> Tensor:  # fmt: skip
         """The `size` rows of `pairs` to ask this user next: the best of `sets` random ones (code: 5000), or of all."""
