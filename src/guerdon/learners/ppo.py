@@ -13,7 +13,6 @@ from guerdon.learners.clock import Clock
 from guerdon.learners.collector import Collected, Collector
 from guerdon.models.policy import ActorCritic, parameter_count
 from guerdon.parts.advantages import Advantages, gae, vtrace
-from guerdon.parts.episodes import restart
 from guerdon.parts.policy_losses import clipped_policy_loss, masked_mean, normalise_advantage, value_loss
 from guerdon.types import Reward, Rollout, Scored, Spec, VectorTask, streams
 
@@ -230,7 +229,6 @@ class PPO:
         self.policy.load_state_dict(state["policy"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.reward.load_state_dict(state["reward"])
-        restart(self.reward)
         self.generator.set_state(state["generator"].cpu())
         self.steps = state["steps"]
         self.collector.start(seed)

@@ -22,6 +22,7 @@ from guerdon.learners.ledger import CaptionLedger
 from guerdon.learners.ppo import PPO
 from guerdon.learners.spell import literals, parse_learner
 from guerdon.learners.warm_up import warm_up
+from guerdon.parts.episodes import restart
 from guerdon.types import Labels, Rollout, Scored
 
 STEPS = 1_000_000
@@ -193,6 +194,7 @@ class _Training:
             print(f"{line}; going on from {path.name}")
         self.iteration, self.seconds_before = state["iteration"], state["seconds"]
         self.run.learner.load_state_dict(state["learner"], seed=self.config.seed + 7919 * (1 + self.iteration))
+        restart(self.run.reward)  # its games are others now
         if self.ledger is not None:
             self.ledger.load_state_dict(state["ledger"])
         if self.annotator is not None:
