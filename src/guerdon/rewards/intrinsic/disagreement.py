@@ -53,7 +53,6 @@ class Disagreement(Reward):
         rewards="steps about which models of the dynamics disagree",
         paper="Self-Supervised Exploration via Disagreement (Pathak et al., 2019)",
         link="https://arxiv.org/abs/1906.04161",
-        claim="intrinsic_minigrid",
     )
 
     def __init__(

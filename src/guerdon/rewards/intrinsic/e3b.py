@@ -49,7 +49,6 @@ class E3B(Reward):
         rewards="features that point where the episode has not been: an episodic count for any observation",
         paper="Exploration via Elliptical Episodic Bonuses (Henaff et al., 2022)",
         link="https://arxiv.org/abs/2210.05805",
-        claim="intrinsic_minigrid",
     )
     episodic: ClassVar[bool] = True
 

@@ -47,7 +47,6 @@ class ICM(Reward):
         rewards="steps whose consequence for the features of actions is not foreseen",
         paper="Curiosity-driven Exploration by Self-supervised Prediction (Pathak et al., 2017)",
         link="https://arxiv.org/abs/1705.05363",
-        claim="intrinsic_minigrid",
     )
 
     def __init__(

@@ -68,7 +68,6 @@ class NGU(Reward):
         rewards="states that are new to the episode, and more while they are new to all of life",
         paper="Never Give Up: Learning Directed Exploration Strategies (Badia et al., 2020)",
         link="https://arxiv.org/abs/2002.06038",
-        claim="intrinsic_minigrid",
     )
     episodic: ClassVar[bool] = True
 

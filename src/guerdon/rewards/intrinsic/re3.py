@@ -43,7 +43,6 @@ class RE3(Reward):
         rewards="states far from their nearest neighbours in the features of a random network",
         paper="State Entropy Maximization with Random Encoders for Efficient Exploration (Seo et al., 2021)",
         link="https://arxiv.org/abs/2102.09430",
-        claim="intrinsic_minigrid",
     )
 
     def __init__(

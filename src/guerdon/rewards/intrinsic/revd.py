@@ -56,7 +56,6 @@ class REVD(Reward):
         rewards="states that the last episode of the environment was far from",
         paper="Rewarding Episodic Visitation Discrepancy for Exploration in Reinforcement Learning (Yuan et al., 2022)",
         link="https://arxiv.org/abs/2209.08842",
-        claim="intrinsic_minigrid",
     )
     episodic: ClassVar[bool] = True
     total: Tensor

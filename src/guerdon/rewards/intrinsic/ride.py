@@ -53,7 +53,6 @@ class RIDE(Reward):
         rewards="steps that change what actions show in, less for each return within the episode",
         paper="RIDE: Rewarding Impact-Driven Exploration (Raileanu & Rocktaeschel, 2020)",
         link="https://arxiv.org/abs/2002.12292",
-        claim="intrinsic_minigrid",
     )
     episodic: ClassVar[bool] = True
 

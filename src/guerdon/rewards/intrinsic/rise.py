@@ -40,7 +40,6 @@ class RISE(Reward):
         rewards="states far from their nearest neighbours, by a power that Renyi's entropy sets",
         paper="Renyi State Entropy Maximization for Exploration Acceleration in RL (Yuan et al., 2022)",
         link="https://arxiv.org/abs/2203.04297",
-        claim="intrinsic_minigrid",
     )
 
     def __init__(
